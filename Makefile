@@ -1,0 +1,86 @@
+# `make` or `make help` lists the targets. GNU make 4.3 and a POSIX shell are enough.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+GO      ?= go
+# Arguments of `make run`, as in: make run ARGS='--backend=consul'
+ARGS    ?=
+# What `make bench` measures: a regular expression over benchmark names.
+BENCH   ?= .
+# Packages tested by the test targets, as in: make test-short PKG=./recipe/...
+PKG     ?= ./...
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# Pinned tools live in modules of their own, so that what they need never reaches the product's
+# go.mod. `go tool` builds each once and keeps it in the build cache.
+GOLANGCI_LINT := $(GO) tool -modfile=tools/lint/go.mod golangci-lint
+ACTIONLINT    := $(GO) tool -modfile=tools/actionlint/go.mod actionlint
+
+# The race detector needs cgo and a C compiler. -timeout is a single package's.
+# Most of a driver's cases wait for leases: many at once, whatever the number of cores.
+GOTEST := CGO_ENABLED=1 $(GO) test -race -parallel 16
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: build
+build: ## Build bin/seckill
+	CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/seckill ./cmd/seckill
+
+.PHONY: run
+run: build ## Build and start everything: bin/seckill up $(ARGS)
+	bin/seckill up $(ARGS)
+
+.PHONY: walk
+walk: servers ## Walk through the whole sale once, a line for each step
+	$(GO) test -count=1 -v -run '^TestWalk' ./cmd/seckill
+
+.PHONY: servers
+servers: ## Build the pinned etcd and Consul servers the tests start (cached outside the checkout)
+	$(GO) run ./conformance/servers/testservers build etcd etcdctl consul
+
+.PHONY: test-short
+test-short: ## Test without servers: under two minutes
+	$(GOTEST) -short -timeout 5m $(PKG)
+
+.PHONY: test
+test: servers ## Test everything on single nodes: what CI runs
+	$(GO) vet ./...
+	$(GOTEST) -count=1 -p 2 -timeout 15m $(PKG)
+
+.PHONY: test-full
+test-full: servers ## Test everything, with three-node clusters and long runs
+	$(GO) vet ./...
+	SECKILL_TEST_FULL=1 $(GOTEST) -count=1 -p 1 -timeout 2h $(PKG)
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)
+
+.PHONY: lint
+lint: lint-format lint-modules lint-workflows lint-go ## Check formatting, modules, workflows and code
+
+.PHONY: lint-format
+lint-format:
+	@files=$$("$$($(GO) env GOROOT)/bin/gofmt" -l .) && { [ -z "$$files" ] || { echo "not gofmt'ed:"; echo "$$files"; exit 1; } >&2; }
+
+.PHONY: lint-modules
+lint-modules:
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+# Whatever else is installed takes no part: the verdict is the same on every machine.
+.PHONY: lint-workflows
+lint-workflows:
+	$(ACTIONLINT) -shellcheck= -pyflakes=
+
+.PHONY: lint-go
+lint-go:
+	$(GOLANGCI_LINT) config verify
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: clean
+clean: ## Remove what was built in the checkout
+	rm -rf bin coverage.out

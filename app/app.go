@@ -1,0 +1,131 @@
+// Package app puts the services of one process together.
+package app
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+
+	"github.com/seed27495941/seckill/app/admin"
+	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/node"
+	"github.com/seed27495941/seckill/app/ops"
+	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/backend"
+)
+
+// Options say what a process is.
+type Options struct {
+	Settings settings.Settings
+	Store    backend.Store
+	Version  string
+	Log      *slog.Logger
+	Level    *slog.LevelVar // follows the cluster config
+
+	API   bool // serve buyers
+	Admin bool // serve operators
+
+	// Ready is called, if given, once everything is ready for the first time.
+	Ready func(Addresses)
+}
+
+// Addresses are where the services listen, nil for those that do not run.
+type Addresses struct {
+	API   net.Addr
+	Admin net.Addr
+	Ops   net.Addr
+}
+
+// Run runs the services until stop ends, and then ends them in order; when
+// abort ends, at once. See [process.Run]. All addresses are taken before
+// anything is said to anybody.
+func Run(stop, abort context.Context, o Options) error {
+	n, err := node.New(node.Config{
+		Store:    o.Store,
+		Backend:  o.Settings.Backend,
+		Version:  o.Version,
+		Defaults: o.Settings.Config,
+		Log:      o.Log,
+		Level:    o.Level,
+	})
+	if err != nil {
+		return err
+	}
+	b := &builder{Options: o, node: n}
+	if err := b.build(abort); err != nil {
+		return errors.Join(err, b.close())
+	}
+	return process.Run(stop, abort, process.Plan{
+		Log:          o.Log,
+		Servers:      b.servers,
+		Background:   []process.Task{n.Run, b.tellReady},
+		Announced:    b.announced,
+		Draining:     n.Drain,
+		DrainTimeout: o.Settings.DrainTimeout,
+	})
+}
+
+// A builder gathers the parts of a process.
+type builder struct {
+	Options
+	node      *node.Node
+	servers   []process.Server
+	announced []process.Task
+	addresses Addresses
+}
+
+func (b *builder) build(ctx context.Context) (err error) {
+	if b.API {
+		if b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, api.New(b.Version, b.node.Ready)); err != nil {
+			return err
+		}
+		if err := b.register(); err != nil {
+			return err
+		}
+	}
+	if b.Admin {
+		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node, b.node.Discover())); err != nil {
+			return err
+		}
+	}
+	b.addresses.Ops, err = b.serve(ctx, "ops", b.Settings.Ops, ops.New(b.node.Status))
+	return err
+}
+
+func (b *builder) serve(ctx context.Context, name string, at settings.Listener, handler http.Handler) (net.Addr, error) {
+	listener, err := process.Listen(ctx, name, at.Bind, "--"+name+"-bind")
+	if err != nil {
+		return nil, err
+	}
+	b.servers = append(b.servers, process.Server{Name: name, Listener: listener, Handler: handler})
+	return listener.Addr(), nil
+}
+
+func (b *builder) register() error {
+	address, err := b.Settings.API.Reachable(b.addresses.API)
+	if err != nil {
+		return err
+	}
+	b.announced = append(b.announced, b.node.Announce)
+	return b.node.Register(address, b.Settings.Node.TTL)
+}
+
+// tellReady calls Ready when it is time.
+func (b *builder) tellReady(ctx context.Context) error {
+	if b.node.AwaitReady(ctx) == nil && b.Ready != nil {
+		b.Ready(b.addresses)
+	}
+	return nil
+}
+
+// close gives the addresses back.
+func (b *builder) close() error {
+	var errs []error
+	for _, s := range b.servers {
+		errs = append(errs, s.Listener.Close())
+	}
+	return errors.Join(errs...)
+}

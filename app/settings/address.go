@@ -1,0 +1,33 @@
+package settings
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+)
+
+// Reachable is the address that other nodes are told, for a listener that has
+// got the address bound: as advertised, or else where it listens. An address
+// that stands for all of the machine's is no place to go to, so it has to be
+// advertised.
+func (l Listener) Reachable(bound net.Addr) (string, error) {
+	if l.Advertise != "" {
+		return l.Advertise, nil
+	}
+	host, _, err := net.SplitHostPort(l.Bind)
+	if err != nil {
+		return "", err
+	}
+	if unspecified(host) {
+		return "", fmt.Errorf("%s stands for every address of this machine, so other nodes can't be told to go there: say with --advertise where they reach this one", l.Bind)
+	}
+	_, port, err := net.SplitHostPort(bound.String())
+	return net.JoinHostPort(host, port), err
+}
+
+// unspecified reports whether host stands for every address of the machine, so
+// that nobody can be told to go there.
+func unspecified(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.Unmap().IsUnspecified()
+}

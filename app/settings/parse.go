@@ -1,0 +1,142 @@
+package settings
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/backend/credential"
+)
+
+// A kind is what a value has to be. Values come from files with the types their
+// language has, and from the environment as strings.
+type kind[T any] struct {
+	expected string
+	parse    func(value any) (T, bool)
+	hidden   bool // the value is not shown, not even when it is wrong
+}
+
+// A setter puts a value where it belongs, or says what is wrong with it.
+type setter func(s *Settings, value any) error
+
+func bind[T any](k kind[T], field func(*Settings) *T) setter {
+	return func(s *Settings, value any) error {
+		parsed, ok := k.parse(value)
+		switch {
+		case ok:
+			*field(s) = parsed
+			return nil
+		case k.hidden:
+			return fmt.Errorf("expected %s", k.expected)
+		}
+		return fmt.Errorf("expected %s, got %s", k.expected, show(value))
+	}
+}
+
+// show describes a value of the wrong kind; of what is not simple, the kind
+// only.
+func show(value any) string {
+	switch v := value.(type) {
+	case nil:
+		return "nothing"
+	case string:
+		return strconv.Quote(v)
+	case bool, int, int64, float64:
+		return fmt.Sprint(v)
+	case []any:
+		return "a list"
+	}
+	return "something else"
+}
+
+var (
+	text = kind[string]{expected: "a text", parse: func(v any) (string, bool) {
+		s, ok := v.(string)
+		return s, ok
+	}}
+
+	secret = kind[credential.Secret]{expected: "a text", hidden: true, parse: func(v any) (credential.Secret, bool) {
+		s, ok := v.(string)
+		return credential.Secret(s), ok
+	}}
+
+	number = kind[int]{expected: "a whole number", parse: func(v any) (int, bool) {
+		n, err := strconv.Atoi(fmt.Sprint(v))
+		return n, err == nil
+	}}
+
+	duration = kind[time.Duration]{expected: "a duration above zero, such as 5s or 500ms", parse: func(v any) (time.Duration, bool) {
+		d, err := time.ParseDuration(fmt.Sprint(v))
+		return d, err == nil && d > 0
+	}}
+
+	// People put passwords into addresses.
+	endpoints = kind[[]string]{expected: "a list of host:port or URLs", hidden: true, parse: parseList}
+
+	root = kind[string]{expected: "a prefix of keys that ends in a slash and does not start with one, such as seckill/", parse: func(v any) (string, bool) {
+		s, ok := v.(string)
+		return s, ok && backend.CheckPrefix(s) == nil && (s == "" || strings.HasSuffix(s, "/"))
+	}}
+
+	bindAddress = addressKind("host:port to listen on, such as 127.0.0.1:8080", func(string, string) bool { return true })
+
+	reachable = addressKind("host:port where other nodes reach this one, such as 10.10.11.12:8080", func(host, port string) bool {
+		return !unspecified(host) && port != "0"
+	})
+
+	// Until operators log in, the admin service is for this machine only.
+	loopback = addressKind("a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet", func(host, _ string) bool {
+		ip, err := netip.ParseAddr(host)
+		return host == "localhost" || err == nil && ip.IsLoopback()
+	})
+)
+
+func oneOf(names ...string) kind[string] {
+	return kind[string]{expected: "one of " + strings.Join(names, ", "), parse: func(v any) (string, bool) {
+		s, ok := v.(string)
+		return s, ok && slices.Contains(names, s)
+	}}
+}
+
+func addressKind(expected string, good func(host, port string) bool) kind[string] {
+	return kind[string]{expected: expected, parse: func(v any) (string, bool) {
+		s, ok := v.(string)
+		if !ok {
+			return "", false
+		}
+		host, port, err := net.SplitHostPort(s)
+		if err != nil {
+			return "", false
+		}
+		_, err = strconv.ParseUint(port, 10, 16)
+		return s, err == nil && good(host, port)
+	}}
+}
+
+// parseList takes a list of texts, or one text with commas in it.
+func parseList(value any) ([]string, bool) {
+	var list []string
+	switch v := value.(type) {
+	case string:
+		list = strings.Split(v, ",")
+	case []string:
+		list = v
+	case []any:
+		for _, item := range v {
+			s, ok := item.(string)
+			if !ok {
+				return nil, false
+			}
+			list = append(list, s)
+		}
+	}
+	for i := range list {
+		list[i] = strings.TrimSpace(list[i])
+	}
+	return list, len(list) > 0 && !slices.Contains(list, "")
+}

@@ -1,0 +1,72 @@
+// Package web is what the HTTP services have in common: an OpenAPI document of
+// what they offer, problems as RFC 9457 has them, and two questions that load
+// balancers ask.
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+)
+
+// A Service is an HTTP service to add operations to.
+type Service struct {
+	huma.API
+	mux *http.ServeMux
+}
+
+// New makes a service that has /openapi.json, /livez and /readyz. ready says
+// why it should not get requests at present, in words for strangers.
+func New(title, version string, ready func() error) *Service {
+	config := huma.DefaultConfig(title, version)
+	config.DocsPath = ""     // its page would load scripts from elsewhere
+	config.SchemasPath = ""  // they are in the document
+	config.CreateHooks = nil // no link to a schema in every answer
+	mux := http.NewServeMux()
+	s := &Service{API: humago.New(mux, config), mux: mux}
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := ready(); err != nil {
+			problem(w, http.StatusServiceUnavailable, err.Error())
+			return
+		}
+		answer(w, "ready")
+	})
+	return s
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if _, pattern := s.mux.Handler(r); pattern != "" {
+		s.mux.ServeHTTP(w, r)
+		return
+	}
+	// The mux knows whether it is the path or the method that does not exist,
+	// but says so in plain text.
+	refusal := &statusOnly{header: w.Header()}
+	s.mux.ServeHTTP(refusal, r)
+	problem(w, refusal.status, "")
+}
+
+// statusOnly keeps the headers and the status of an answer.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
+
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
+}
+
+func answer(w http.ResponseWriter, text string) {
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(text + "\n"))
+}

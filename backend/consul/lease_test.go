@@ -1,0 +1,247 @@
+package consul_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/backend/consul"
+	"github.com/seed27495941/seckill/conformance/servers"
+)
+
+// The lease is attached, as Consul itself sees it (cilium's was not), with a lock-delay of 1ms and not of 15s (consul #4508), and without
+// the health check that would end it when the node's gossip hiccups.
+func TestLeaseIsASession(t *testing.T) {
+	s, dir := here(t)
+	client := raw(t, shared(t))
+	l := newLease(t, s, 2*time.Second)
+	put(t, s, "k", "v", backend.WithLease(l))
+	require.Equal(t, l.ID(), get(t, s, "k").Lease)
+
+	pair, _, err := client.KV().Get(dir+"k", nil)
+	require.NoError(t, err)
+	require.Equal(t, l.ID(), pair.Session)
+	session, _, err := client.Session().Info(l.ID(), nil)
+	require.NoError(t, err)
+	require.Equal(t, time.Millisecond, session.LockDelay)
+	require.Equal(t, api.SessionBehaviorDelete, session.Behavior)
+	require.Equal(t, l.TTL().String(), session.TTL)
+	require.Empty(t, session.NodeChecks)
+	require.Empty(t, session.Checks)
+
+	require.NoError(t, l.Close(t.Context()))
+	require.NoError(t, l.Close(t.Context()))
+	require.ErrorIs(t, l.Err(), backend.ErrClosed)
+	_, err = s.Get(t.Context(), "k")
+	require.ErrorIs(t, err, backend.ErrNotFound, "the key vanishes with its lease")
+	session, _, err = client.Session().Info(l.ID(), nil)
+	require.NoError(t, err)
+	require.Nil(t, session)
+}
+
+// The last Put decides which lease a key hangs on.
+func TestKeyMovesBetweenLeases(t *testing.T) {
+	s, _ := here(t)
+	a, b := newLease(t, s, time.Second), newLease(t, s, time.Second)
+	rev := put(t, s, "k", "1", backend.WithLease(a))
+	rev = put(t, s, "k", "2", backend.WithLease(a), backend.If("k", rev))
+	rev = put(t, s, "k", "3", backend.WithLease(b), backend.If("k", rev))
+	require.Equal(t, b.ID(), get(t, s, "k").Lease)
+	require.NoError(t, a.Close(t.Context()))
+	require.Equal(t, rev, get(t, s, "k").Revision, "a key that left a lease outlives it")
+
+	_, err := s.Put(t.Context(), "k", nil, backend.If("k", rev+1))
+	requireConflict(t, err, backend.ConflictError{Key: "k", Want: rev + 1, Have: rev})
+	rev = put(t, s, "k", "4", backend.If("k", rev))
+	require.Equal(t, backend.Entry{Key: "k", Value: []byte("4"), Revision: rev}, get(t, s, "k"), "a Put without a lease frees the key")
+	require.NoError(t, b.Close(t.Context()))
+	require.Equal(t, rev, get(t, s, "k").Revision)
+}
+
+// Consul refuses the former keys of an ended session for its lock-delay, even of 1ms.
+func TestPutAtOnceAfterClose(t *testing.T) {
+	s, _ := here(t)
+	next := newLease(t, s, time.Second)
+	for range 200 {
+		l := next
+		put(t, s, "k", "v", backend.WithLease(l))
+		next = newLease(t, s, time.Second)
+		require.NoError(t, l.Close(t.Context()))
+		rev := put(t, s, "k", "w", backend.WithLease(next), backend.If("k", 0))
+		put(t, s, "k", "x", backend.If("k", rev))
+		require.NoError(t, s.Delete(t.Context(), "k"))
+	}
+}
+
+// The lock-delay of somebody else's session ends the call at its deadline, as a write that was not applied, unless that comes while a
+// request is on its way.
+func TestForeignLockDelay(t *testing.T) {
+	s, dir := here(t)
+	client := raw(t, shared(t))
+	id, _, err := client.Session().Create(&api.SessionEntry{LockDelay: time.Minute, Behavior: api.SessionBehaviorDelete}, nil)
+	require.NoError(t, err)
+	ok, _, err := client.KV().Acquire(&api.KVPair{Key: dir + "k", Session: id}, nil)
+	require.NoError(t, err)
+	require.True(t, ok)
+	_, err = client.Session().Destroy(id, nil)
+	require.NoError(t, err)
+
+	l := newLease(t, s, time.Second)
+	eventually(t, "the deadline comes between two requests", func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := s.Put(ctx, "k", nil, backend.WithLease(l))
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		if errors.Is(err, backend.ErrUnknown) {
+			return false
+		}
+		assert.ErrorIs(t, err, backend.ErrUnavailable)
+		assert.ErrorContains(t, err, "lock delay")
+		return true
+	})
+	put(t, s, "k", "free") // only locks are delayed
+}
+
+// A session that was destroyed behind its holder's back is found out by a Put, also where the lock-delay of the key hides it.
+func TestDeadSession(t *testing.T) {
+	s, _ := here(t)
+	client := raw(t, shared(t))
+	for _, key := range []string{"never held", "held"} {
+		l := newLease(t, s, time.Minute)
+		put(t, s, "held", "v", backend.WithLease(l))
+		_, err := client.Session().Destroy(l.ID(), nil)
+		require.NoError(t, err)
+		require.True(t, l.Valid(), "its holder can't know yet")
+
+		_, err = s.Put(t.Context(), key, nil, backend.WithLease(l))
+		require.ErrorIs(t, err, backend.ErrLeaseLost)
+		require.False(t, l.Valid())
+		<-l.Done()
+		require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+		_, err = s.Put(t.Context(), key, nil, backend.WithLease(l))
+		require.ErrorIs(t, err, backend.ErrLeaseLost)
+		require.NoError(t, l.Close(t.Context()), "a lease that is gone can be closed")
+	}
+}
+
+func TestRenewal(t *testing.T) {
+	t.Parallel()
+	s, _ := here(t)
+	client := raw(t, shared(t))
+	l := newLease(t, s, time.Second)
+	put(t, s, "k", "v", backend.WithLease(l))
+	// Consul ends a session at up to twice its TTL; this one outlives that by being renewed.
+	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(100 * time.Millisecond) {
+		require.True(t, l.Valid())
+		get(t, s, "k")
+	}
+	_, err := client.Session().Destroy(l.ID(), nil)
+	require.NoError(t, err)
+	select {
+	case <-l.Done():
+	case <-time.After(watchdog):
+		t.Fatal("the renewal did not notice")
+	}
+	require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+	_, err = s.Put(t.Context(), "k", nil, backend.WithLease(l))
+	require.ErrorIs(t, err, backend.ErrLeaseLost)
+}
+
+// Closing a store stops renewal and revokes nothing: the keys go when the sessions expire.
+func TestExpiry(t *testing.T) {
+	t.Parallel()
+	s, dir := here(t)
+	other := open(t, consul.Config{Endpoints: shared(t).Endpoints(), Root: dir})
+	l := newLease(t, s, time.Second)
+	put(t, s, "a", "v", backend.WithLease(l))
+	put(t, s, "b", "v", backend.WithLease(l))
+	began := time.Now()
+	require.NoError(t, s.Close())
+	get(t, other, "a")
+	f := follow(t, other, "")
+	f.next()
+	for f.state.Len() > 0 {
+		f.next()
+		require.NotEqual(t, 1, f.state.Len(), "keys of one lease vanish together")
+	}
+	require.GreaterOrEqual(t, time.Since(began), time.Second-100*time.Millisecond)
+}
+
+func TestLeaseOfAnotherStore(t *testing.T) {
+	s, dir := here(t)
+	other := open(t, consul.Config{Endpoints: shared(t).Endpoints(), Root: dir})
+	l := newLease(t, other, time.Second)
+	_, err := s.Put(t.Context(), "k", nil, backend.WithLease(l))
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	_, err = s.Put(t.Context(), "k", nil, backend.WithLease(struct{ backend.Lease }{newLease(t, s, time.Second)}))
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	require.NoError(t, l.Close(t.Context()))
+	_, err = other.Put(t.Context(), "k", nil, backend.WithLease(l))
+	require.ErrorIs(t, err, backend.ErrLeaseLost)
+	_, err = s.Get(t.Context(), "k")
+	require.ErrorIs(t, err, backend.ErrNotFound)
+}
+
+// With the limits that every Consul has that was not told otherwise: no test may depend on a session_ttl_min of its own (valkeyrie).
+func TestTTLLimits(t *testing.T) {
+	t.Parallel()
+	c := own(t, servers.Config{SessionTTLMin: 10 * time.Second})
+	s := open(t, consul.Config{Endpoints: c.Endpoints()})
+	for asked, granted := range map[time.Duration]time.Duration{
+		time.Nanosecond:                10 * time.Second,
+		500 * time.Millisecond:         10 * time.Second,
+		10*time.Second + 1:             10*time.Second + time.Millisecond,
+		90*time.Second + time.Second/2: 90*time.Second + time.Second/2,
+		24 * time.Hour:                 24 * time.Hour,
+	} {
+		l := newLease(t, s, asked)
+		assert.Equal(t, granted, l.TTL())
+		session, _, err := raw(t, c).Session().Info(l.ID(), nil)
+		require.NoError(t, err)
+		assert.Equal(t, granted.String(), session.TTL)
+		require.NoError(t, l.Close(t.Context()))
+	}
+	for _, long := range []time.Duration{24*time.Hour + 1, math.MaxInt64} {
+		_, err := s.Lease(t.Context(), long)
+		require.ErrorIs(t, err, backend.ErrInvalid)
+		require.ErrorContains(t, err, "at most 24h0m0s")
+	}
+	_, err := s.Lease(t.Context(), -time.Second)
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	sessions, _, err := raw(t, c).Session().List(nil)
+	require.NoError(t, err)
+	require.Empty(t, sessions)
+}
+
+// A renewal that shortens the session ends the lease: its holder's clock must not outlive it.
+func TestRenewalWithAnotherTTL(t *testing.T) {
+	var ttl atomic.Value
+	ttl.Store("300ms")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/v1/session/create" {
+			fmt.Fprint(w, `{"ID":"x"}`)
+			return
+		}
+		fmt.Fprintf(w, `[{"ID":"x","TTL":%q}]`, ttl.Load())
+	}))
+	defer server.Close()
+	s := open(t, consul.Config{Endpoints: []string{server.URL}})
+	l := newLease(t, s, 300*time.Millisecond)
+	time.Sleep(400 * time.Millisecond)
+	require.True(t, l.Valid())
+	ttl.Store("200ms")
+	<-l.Done()
+	require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+	require.ErrorContains(t, l.Err(), "200ms")
+}

@@ -1,0 +1,112 @@
+package consul
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"github.com/seed27495941/seckill/backend"
+)
+
+const (
+	// blockFor is how long Consul may hold a blocking query. It adds up to a
+	// sixteenth. A query of a server that lost its leader ends no sooner, so
+	// this bounds how stale a watch can be; with the pauses around it, it
+	// stays below 30s.
+	blockFor = 20 * time.Second
+
+	// blockFirst is how long it may hold the first one of a watch. Consul does
+	// not notice that a client has left: the connection counts against the
+	// client until the query ends, so watches that come and go must not ask
+	// for long ones.
+	blockFirst = 2 * time.Second
+
+	blockGrace  = 5 * time.Second  // beyond wait, until the answer of a blocking query begins
+	listTimeout = 10 * time.Second // until a list begins to arrive
+	bodyTimeout = time.Minute      // until it is complete
+)
+
+// A listing is what Consul answered to a recursive read.
+type listing struct {
+	index   uint64
+	entries []*backend.Entry // in key order
+}
+
+// list reads a physical prefix; with an index it waits until that may be
+// history, at most as long as given. Errors: those of the client, and errDenied.
+func (s *Store) list(ctx context.Context, prefix string, index uint64, wait time.Duration) (listing, error) {
+	q := &api.QueryOptions{RequireConsistent: true}
+	limit := max(listTimeout, s.timeout)
+	if index > 0 {
+		q.WaitIndex, q.WaitTime = index, wait-rand.N(wait/16)
+		limit = wait + wait/16 + blockGrace // not the caller's business: it bounds staleness
+	}
+	ctx, cancel := answerWithin(ctx, limit, bodyTimeout)
+	defer cancel()
+	pairs, meta, err := s.client.KV().List(readablePart(prefix), q.WithContext(ctx))
+	switch {
+	case err != nil:
+		if cause := context.Cause(ctx); cause != nil {
+			err = cause
+		}
+		return listing{}, err
+	case meta.ResultsFilteredByACLs:
+		// Also with 404. Without this a token that loses its rights would
+		// look like the deletion of everything.
+		return listing{}, errFiltered
+	case meta.LastIndex == 0:
+		return listing{}, errNotConsul
+	}
+	return listing{index: meta.LastIndex, entries: s.known(prefix, pairs)}, nil
+}
+
+var errFiltered = api.StatusError{Code: 403, Body: textDenied + ": the token lacks the right to read all keys under the prefix"}
+
+// mayRead reads the key that a prefix itself would be. A client without a token
+// is not told that keys were kept from it by a list, only by a read of one: 403
+// instead of 404. With a token the header tells.
+func (s *Store) mayRead(ctx context.Context, prefix string) error {
+	if prefix == "" {
+		return nil // there is no such key
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	_, err := s.read(ctx, prefix)
+	return err
+}
+
+// readablePart cuts off what Consul's /v1/kv would refuse at the end of a
+// prefix. The rest covers more keys, which are left out afterwards.
+func readablePart(prefix string) string {
+	if strings.HasPrefix(prefix, " ") {
+		return ""
+	}
+	for !readable(prefix) {
+		// Dots may not be left at the end: the server would take "a/.." for a path.
+		prefix = strings.TrimRight(prefix[:strings.LastIndexAny(prefix, " %")], ".")
+	}
+	return prefix
+}
+
+// known are the pairs that lie under the prefix and obey the rules, in key
+// order. The others are counted.
+func (s *Store) known(prefix string, pairs api.KVPairs) []*backend.Entry {
+	entries := make([]*backend.Entry, 0, len(pairs))
+	for _, pair := range pairs {
+		if !strings.HasPrefix(pair.Key, prefix) {
+			continue
+		}
+		e := s.entry(pair)
+		if backend.CheckKey(e.Key) != nil || backend.CheckValue(e.Key, e.Value) != nil {
+			s.foreign.add(pair.Key, pair.ModifyIndex)
+			continue
+		}
+		entries = append(entries, &e)
+	}
+	slices.SortFunc(entries, func(a, b *backend.Entry) int { return strings.Compare(a.Key, b.Key) })
+	return entries
+}

@@ -1,0 +1,109 @@
+package consul_test
+
+import (
+	"io"
+	"net"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// A proxy stands between a client and a server, and can be told to misbehave.
+type proxy struct {
+	listener net.Listener
+
+	mu          sync.Mutex
+	target      string
+	dropReplies bool
+	conns       map[net.Conn]struct{}
+	done        sync.WaitGroup
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
+	p.done.Go(p.serve)
+	t.Cleanup(func() {
+		_ = l.Close()
+		p.cut()
+		p.done.Wait()
+	})
+	return p
+}
+
+func (p *proxy) addr() string { return p.listener.Addr().String() }
+
+// to changes where connections lead, the present ones are cut.
+func (p *proxy) to(target string) {
+	p.mu.Lock()
+	p.target = target
+	p.mu.Unlock()
+	p.cut()
+}
+
+// drop says whether connections end when the server answers. The present ones are cut.
+func (p *proxy) drop(replies bool) {
+	p.mu.Lock()
+	p.dropReplies = replies
+	p.mu.Unlock()
+	p.cut()
+}
+
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
+func (p *proxy) serve() {
+	for {
+		client, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.done.Go(func() { p.forward(client) })
+	}
+}
+
+func (p *proxy) forward(client net.Conn) {
+	p.mu.Lock()
+	target, drop := p.target, p.dropReplies
+	p.mu.Unlock()
+	server, err := net.Dial("tcp", target) //nolint:noctx // ends with the test
+	if err != nil {
+		_ = client.Close()
+		return
+	}
+	defer p.track(client, server)()
+	p.done.Go(func() {
+		_, _ = io.Copy(server, client)
+		_ = server.Close()
+	})
+	if drop {
+		_, _ = server.Read(make([]byte, 1))
+	} else {
+		_, _ = io.Copy(client, server)
+	}
+	_ = client.Close()
+}
+
+func (p *proxy) track(conns ...net.Conn) (forget func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range conns {
+		p.conns[c] = struct{}{}
+	}
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, c := range conns {
+			_ = c.Close()
+			delete(p.conns, c)
+		}
+	}
+}

@@ -1,0 +1,76 @@
+package memory_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/backend/memory"
+	"github.com/seed27495941/seckill/conformance"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestConformance(t *testing.T) {
+	conformance.Run(t, func(t *testing.T, _ conformance.Case) conformance.Harness {
+		h := &harness{server: memory.NewServer()}
+		h.raw = h.server.Open()
+		t.Cleanup(func() { _ = h.raw.Close() })
+		return h
+	})
+}
+
+// harness gives the suite a server of its own for each case. Past the driver
+// there is nothing: the raw client is one more store.
+type harness struct {
+	server *memory.Server
+	raw    *memory.Store
+}
+
+func (h *harness) Describe() conformance.Info {
+	return conformance.Info{Driver: "memory", Server: "memory", Nodes: 1}
+}
+
+func (h *harness) Open() (conformance.Store, error) { return h.server.Open(), nil }
+
+func (h *harness) Lacks() map[conformance.Power]string {
+	const inside = "the store is inside the process: "
+	return map[conformance.Power]string{
+		conformance.ForeignKeys: inside + "nobody can write past the driver",
+		conformance.Requests:    inside + "it sends no requests",
+		conformance.Restart:     inside + "it ends with the process",
+		conformance.Pause:       inside + "it can't stop alone",
+	}
+}
+
+func (h *harness) RawPut(ctx context.Context, key string, value []byte) error {
+	_, err := h.raw.Put(ctx, key, value)
+	return err
+}
+
+func (h *harness) RawGet(ctx context.Context, key string) ([]byte, bool, error) {
+	e, err := h.raw.Get(ctx, key)
+	if errors.Is(err, backend.ErrNotFound) {
+		return nil, false, nil
+	}
+	return e.Value, err == nil, err
+}
+
+func (h *harness) RawDelete(ctx context.Context, key string) error { return h.raw.Delete(ctx, key) }
+
+func (h *harness) RawRevoke(_ context.Context, lease string) error {
+	if !h.server.ExpireLease(lease) {
+		return backend.ErrNotFound
+	}
+	return nil
+}
+
+func (h *harness) Checkpoint(context.Context) (func(context.Context) error, error) {
+	return func(context.Context) error {
+		h.server.LoseHistory()
+		return nil
+	}, nil
+}

@@ -1,0 +1,82 @@
+package main
+
+import "github.com/alecthomas/kong"
+
+const description = `A flash sale whose only shared state is a coordination store: etcd or Consul, chosen by --backend.
+
+Try it out, then look around in another terminal:
+
+    seckill up
+    seckill kv list
+
+Run it for real, on as many machines as needed, with the store that is there:
+
+    seckill api --endpoints=etcd-1:2379,etcd-2:2379 --api-bind=0.0.0.0:8080 --advertise=10.10.11.12:8080
+    seckill admin --backend=consul --endpoints=127.0.0.1:8500 --token-file=/run/secrets/consul
+
+Flags win over the environment, that over the file of --config, that over the defaults. In the environment a flag is
+written as SECKILL_ENDPOINTS, SECKILL_LOG_LEVEL and so on.
+
+Exit codes: 0 success, 1 failure (kv get: there is no such key), 2 wrong usage or settings, 3 a condition of a write does
+not hold (--if-revision).`
+
+// cli is the command line. A flag with a setting tag goes by that name in a
+// file, where package settings documents it; what is not given has the default
+// that package gives it.
+type cli struct {
+	Config string `help:"TOML or YAML file with settings." placeholder:"FILE" env:"SECKILL_CONFIG" type:"path"`
+
+	storeFlags `group:"store"`
+	logFlags   `group:"log"`
+
+	Up      upCommand      `cmd:"" help:"Start everything in one process, with an etcd inside, to try it out."`
+	API     apiCommand     `cmd:"" name:"api" help:"Serve buyers: one node of the cluster."`
+	Admin   adminCommand   `cmd:"" help:"Serve operators."`
+	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
+	Version versionCommand `cmd:"" help:"Show the version."`
+}
+
+var groups = []kong.Group{
+	{Key: "store", Title: "Store:"},
+	{Key: "log", Title: "Log:"},
+	{Key: "listen", Title: "Addresses:"},
+}
+
+type storeFlags struct {
+	Backend        string   `setting:"backend" placeholder:"etcd" help:"etcd, consul, or memory: a store inside the process, to try things out with 'seckill up'."`
+	Endpoints      []string `setting:"store.endpoints" placeholder:"HOST:PORT" help:"Servers of the store (127.0.0.1:2379 for etcd, 127.0.0.1:8500 for Consul)."`
+	Root           string   `setting:"store.root" placeholder:"seckill/" help:"Prefix of all keys."`
+	User           string   `setting:"store.user" placeholder:"NAME" help:"User of etcd, or of a proxy in front of Consul."`
+	PasswordFile   string   `setting:"store.password_file" placeholder:"FILE" help:"File with the password; read again when it changes."`
+	Password       string   `setting:"store.password" placeholder:"TEXT" help:"The password. Everybody on this machine can see it in the list of processes: use the file or SECKILL_PASSWORD."`
+	TokenFile      string   `setting:"store.token_file" placeholder:"FILE" help:"File with Consul's ACL token; read again when it changes."`
+	Token          string   `setting:"store.token" placeholder:"TEXT" help:"The token. Visible as --password is: use the file or SECKILL_TOKEN."`
+	Datacenter     string   `setting:"store.datacenter" placeholder:"NAME" help:"Consul's datacenter, if not that of the endpoint."`
+	CA             string   `name:"ca" setting:"store.tls.ca" placeholder:"FILE" help:"Certificates that the servers' must chain to."`
+	Cert           string   `setting:"store.tls.cert" placeholder:"FILE" help:"Client certificate."`
+	Key            string   `setting:"store.tls.key" placeholder:"FILE" help:"Key of the client certificate."`
+	ServerName     string   `setting:"store.tls.server_name" placeholder:"NAME" help:"Name expected in the servers' certificates, if not their address."`
+	DialTimeout    string   `setting:"store.dial_timeout" placeholder:"TIME" help:"Bound of an attempt to connect (5s for etcd, 2s for Consul)."`
+	RequestTimeout string   `setting:"store.request_timeout" placeholder:"5s" help:"Bound of a request."`
+}
+
+type logFlags struct {
+	LogLevel  string `setting:"log.level" placeholder:"info" help:"debug, info, warn or error, until the cluster config says otherwise."`
+	LogFormat string `setting:"log.format" placeholder:"text" help:"text or json."`
+}
+
+// serviceFlags are for every process that serves.
+type serviceFlags struct {
+	OpsBind      string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
+	DrainTimeout string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
+}
+
+type apiFlags struct {
+	APIBind   string `name:"api-bind" setting:"api.bind" group:"listen" placeholder:"127.0.0.1:8080" help:"Where buyers are served."`
+	Advertise string `setting:"api.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where others reach that, if not there; needed with 0.0.0.0. Also the node's name: nodes/10-10-11-12-8080."`
+	NodeTTL   string `name:"node-ttl" setting:"node.ttl" placeholder:"6s" help:"How long a node that went silent stays listed. Consul raises it to 10s and takes up to twice as long."`
+}
+
+type adminFlags struct {
+	AdminBind string `setting:"admin.bind" group:"listen" placeholder:"127.0.0.1:8081" help:"Where operators are served: loopback only, for there is no login yet."`
+}

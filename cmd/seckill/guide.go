@@ -1,0 +1,63 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/seed27495941/seckill/app"
+	"github.com/seed27495941/seckill/app/settings"
+)
+
+// A guide tells somebody who has just started everything what there is.
+type guide struct {
+	settings settings.Settings
+	at       app.Addresses
+	store    string
+	took     time.Duration
+}
+
+func (g guide) print(w io.Writer) {
+	fmt.Fprintf(w, `
+seckill %s is ready, %v after its start.
+
+  buyers     http://%s   /v1/time /livez /readyz /openapi.json
+  operators  http://%s   /v1/nodes /v1/config /livez /readyz /openapi.json
+  ops        http://%s   /metrics /status /debug/pprof/
+  store      %s
+
+To try next, in another terminal:
+
+`, buildVersion().Version, g.took.Round(time.Millisecond), g.at.API, g.at.Admin, g.at.Ops, g.store)
+	for _, line := range g.next() {
+		fmt.Fprintln(w, "  "+line)
+	}
+	fmt.Fprint(w, "\nCtrl-C ends it.\n\n")
+}
+
+// next lists commands that show something.
+func (g guide) next() []string {
+	lines := []string{
+		fmt.Sprintf("curl http://%s/v1/nodes", g.at.Admin),
+		fmt.Sprintf("curl http://%s/v1/config", g.at.Admin),
+		fmt.Sprintf("curl http://%s/status", g.at.Ops),
+	}
+	root := g.settings.Store.Root
+	switch g.settings.Backend {
+	case settings.Etcd:
+		at := strings.Join(endpoints(g.settings, "127.0.0.1:2379"), ",")
+		lines = append(lines,
+			fmt.Sprintf("etcdctl --endpoints %s get --prefix /%s", at, root),
+			fmt.Sprintf(`etcdctl --endpoints %s put /%sconfig '{"logLevel":"debug"}'`, at, root),
+			fmt.Sprintf("%s kv list --endpoints %s", os.Args[0], at))
+	case settings.Consul:
+		at := endpoints(g.settings, "127.0.0.1:8500")
+		lines = append(lines,
+			fmt.Sprintf("consul kv get -http-addr %s -recurse %s", at[0], root),
+			fmt.Sprintf(`consul kv put -http-addr %s %sconfig '{"logLevel":"debug"}'`, at[0], root),
+			fmt.Sprintf("%s kv list --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")))
+	}
+	return lines
+}

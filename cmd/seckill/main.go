@@ -1,0 +1,67 @@
+// Command seckill is a flash sale whose only shared state is etcd or Consul.
+// See seckill --help.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/seed27495941/seckill/backend"
+)
+
+// Exit codes, as the help says.
+const (
+	exitFailure  = 1
+	exitUsage    = 2
+	exitConflict = 3
+)
+
+func main() {
+	started := time.Now()
+	args := os.Args[1:]
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	if err := run(args, started); err != nil {
+		fmt.Fprintln(os.Stderr, "seckill:", err)
+		os.Exit(exitCode(err))
+	}
+}
+
+func run(args []string, started time.Time) error {
+	c := &cli{}
+	parser, err := kong.New(c,
+		kong.Name("seckill"),
+		kong.Description(description),
+		kong.ExplicitGroups(groups),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+	)
+	if err != nil {
+		return err
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return usageError{err}
+	}
+	return parsed.Run(&program{started: started, file: c.Config, flags: given(parsed)})
+}
+
+// A usageError is about what was asked for, not about how it went.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+func exitCode(err error) int {
+	var usage usageError
+	switch {
+	case errors.As(err, &usage), errors.Is(err, backend.ErrInvalid):
+		return exitUsage
+	case errors.Is(err, backend.ErrConflict):
+		return exitConflict
+	}
+	return exitFailure
+}

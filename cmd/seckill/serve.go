@@ -1,0 +1,48 @@
+package main
+
+import (
+	"context"
+	"errors"
+
+	"github.com/seed27495941/seckill/app"
+	"github.com/seed27495941/seckill/app/process"
+)
+
+type apiCommand struct {
+	apiFlags
+	serviceFlags
+}
+
+// Run serves buyers until a signal comes.
+func (*apiCommand) Run(p *program) error { return serve(p, app.Options{API: true}) }
+
+type adminCommand struct {
+	adminFlags
+	serviceFlags
+}
+
+// Run serves operators until a signal comes.
+func (*adminCommand) Run(p *program) error { return serve(p, app.Options{Admin: true}) }
+
+// serve runs services on a store that runs elsewhere.
+func serve(p *program, o app.Options) (err error) {
+	if o.Settings, err = p.settings(); err != nil {
+		return err
+	}
+	s, err := open(o.Settings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	o.Store = s
+	o.Log, o.Level = logger(o.Settings)
+	stop, abort, release := process.Signals(context.Background())
+	defer release()
+	return runServices(stop, abort, o)
+}
+
+func runServices(stop, abort context.Context, o app.Options) error {
+	o.Version = buildVersion().Version
+	o.Log.Info("starting", "version", o.Version, "backend", o.Settings.Backend)
+	return app.Run(stop, abort, o)
+}

@@ -1,0 +1,13 @@
+// Package registry lists the nodes of a cluster in the store, one key each, for
+// as long as they live.
+//
+// A [Registration] keeps a node listed; a [Directory] follows the list. The key
+// is "nodes/<id>", the id being the address with "-" for "." and ":", and the
+// value is JSON that people and other programs can read and write:
+//
+//	nodes/10-10-11-12-8080  {"addr":"10.10.11.12:8080","proto":"http","version":"v1.0.0", …}
+//
+// The key hangs on a lease, so a node that dies without a word is listed a
+// little longer and then gone. The list is a hint: what must not be done by a
+// node that lost its place takes a condition on a key (see package backend).
+package registry

@@ -18,7 +18,7 @@ func leases() []Case {
 	return []Case{{
 		Name: "lease/granted", Guarantee: 4,
 		Proves: "A lease lasts at least as long as asked, is valid at once, and its keys tell its ID.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for _, ttl := range []time.Duration{time.Nanosecond, 1500 * time.Millisecond, shortTTL, time.Hour} {
 				l, err := s.Lease(t.ctx, ttl)
@@ -35,7 +35,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/ttl-out-of-range", Guarantee: 4,
 		Proves: "A TTL that is not positive, or beyond any store's maximum, is refused as invalid.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for _, ttl := range []time.Duration{0, -time.Second, 1<<63 - 1} {
 				l, err := s.Lease(t.ctx, ttl)
@@ -46,7 +46,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/close-takes-its-keys", Guarantee: 4,
 		Proves: "Closing a lease removes all its keys now and together, and leaves the others.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(t.open(), "dir/")
 			l := t.lease(s)
@@ -65,7 +65,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/closed", Guarantee: 4,
 		Proves: "A closed lease is done with ErrClosed, can be closed again, and takes no more keys.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			require.NoError(t, l.Close(t.ctx))
@@ -80,7 +80,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/expires", Guarantee: 4,
 		Proves: "When the holder falls silent, its keys are gone within 2×TTL + 2s (10s more for a slow machine).",
-		run: func(t *T) {
+		run: func(t *proof) {
 			holder, other := t.open(), t.open()
 			l, err := holder.Lease(t.ctx, shortTTL)
 			require.NoError(t, err)
@@ -104,7 +104,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/closing-a-store-revokes-nothing", Guarantee: 4,
 		Proves: "Closing the holder's store ends its lease for the holder, and leaves it to expire in the store.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			holder, other := t.open(), t.open()
 			l, err := holder.Lease(t.ctx, 10*time.Minute)
 			require.NoError(t, err)
@@ -117,7 +117,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/not-before-its-ttl", Guarantee: 4,
 		Proves: "A lease that was never renewed keeps its keys for at least its TTL.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			holder, other := t.open(), t.open()
 			w := t.tap(other, "k")
 			before := time.Now()
@@ -131,7 +131,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/kept-alive", Guarantee: 4,
 		Proves: "A lease that is held outlives three TTLs, though the context of its grant has ended.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			ctx, cancel := context.WithCancel(t.ctx)
 			l, err := s.Lease(ctx, 3*time.Second)
@@ -150,7 +150,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/moved-key-outlives-its-old-lease", Guarantee: 4,
 		Proves: "The last Put decides what a key hangs on: closing the lease it has left does not touch it, closing the new one does.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s, other := t.open(), t.open()
 			old, moved := t.lease(s), t.lease(other)
 			t.put(s, "k", value("1"), backend.WithLease(old))
@@ -163,7 +163,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/freed-key-stays", Guarantee: 4,
 		Proves: "A Put without a lease frees the key from the one it hung on.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			t.put(s, "k", value("1"), backend.WithLease(l))
@@ -175,7 +175,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/rewritten-under-it", Guarantee: 4,
 		Proves: "A key can be written again and again under its own lease, conditions included.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			rev := backend.Revision(0)
@@ -189,7 +189,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/conflict-attaches-nothing", Guarantee: 4,
 		Proves: "A Put that meets a conflict changes neither the key's value nor its lease.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			rev := t.put(s, "k", value("free"))
@@ -201,7 +201,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/put-again-after-close", Guarantee: 4,
 		Proves: "A key whose lease was closed can be put under a new one at once (Consul's lock-delay is nobody's business).",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for range 20 {
 				l, err := s.Lease(t.ctx, shortTTL)
@@ -214,7 +214,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/revoked-by-others", Guarantee: 4, Needs: []Power{Raw},
 		Proves: "A lease ended by the store's own tools takes its keys, is seen as lost by its holder within its TTL, and takes no more.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			t.put(s, "k", nil, backend.WithLease(l))
@@ -233,7 +233,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/put-on-a-lost-one", Guarantee: 4, Needs: []Power{Raw},
 		Proves: "A Put with a lease that the holder does not yet know to be lost fails with ErrLeaseLost, writes nothing, and tells the lease.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for range 5 {
 				l, err := s.Lease(t.ctx, time.Minute)
@@ -250,7 +250,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/of-another-store", Guarantee: 4,
 		Proves: "A lease of another store is refused as invalid, and nothing is written.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(t.open())
 			_, err := s.Put(t.ctx, "k", nil, backend.WithLease(l))
@@ -262,7 +262,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/outlives-a-restart", Guarantee: 4, Needs: []Power{Restart},
 		Proves: "A lease and its keys outlive a restart of the server, and renewal goes on by itself.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			r := power[Restarter](t)
 			s := t.open()
 			l, err := s.Lease(t.ctx, 30*time.Second)
@@ -280,7 +280,7 @@ func leases() []Case {
 	}, {
 		Name: "lease/lost-by-the-holders-clock", Guarantee: 4, Needs: []Power{Pause},
 		Proves: "A holder that can't renew gives its lease up when its TTL has passed, without an answer of the store.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			p := power[Pauser](t)
 			s := t.open()
 			l, err := s.Lease(t.ctx, shortTTL)
@@ -301,7 +301,7 @@ func leases() []Case {
 }
 
 // done waits until a lease can't be relied on any more.
-func (t *T) done(l backend.Lease) {
+func (t *proof) done(l backend.Lease) {
 	t.Helper()
 	select {
 	case <-l.Done():
@@ -311,6 +311,6 @@ func (t *T) done(l backend.Lease) {
 }
 
 // raw is the harness's RawClient.
-func (t *T) raw() RawClient { return power[RawClient](t) }
+func (t *proof) raw() RawClient { return power[RawClient](t) }
 
 func closed(err error) bool { return errors.Is(err, backend.ErrClosed) }

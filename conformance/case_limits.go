@@ -46,7 +46,7 @@ func limits() []Case {
 	return []Case{{
 		Name: "keys/odd-ones-round-trip", Guarantee: 7,
 		Proves: "Every key within the rules can be written, read, watched, conditioned on and deleted, whatever characters it has.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "")
 			for i, k := range oddKeys {
@@ -67,7 +67,7 @@ func limits() []Case {
 	}, {
 		Name: "keys/as-people-type-them", Guarantee: 7, Needs: []Power{Raw},
 		Proves: "A key is found under its own name by the store's own tools.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for i, k := range []string{"config", "nodes/10-10-11-12-8080", "a b/日本語 %"} {
 				t.put(s, k, value(i))
@@ -80,7 +80,7 @@ func limits() []Case {
 	}, {
 		Name: "keys/refused", Guarantee: 7,
 		Proves: "Keys outside the rules are refused as invalid by every method, in conditions too.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.refuse(s, "empty", "")
 			for name, k := range invalidKeys {
@@ -94,7 +94,7 @@ func limits() []Case {
 	}, {
 		Name: "keys/refused-before-sending", Guarantee: 7, Needs: []Power{Requests},
 		Proves: "What is refused sends no request.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.put(s, "k", nil)
 			c := power[RequestCounter](t)
@@ -110,7 +110,7 @@ func limits() []Case {
 	}, {
 		Name: "values/bytes", Guarantee: 7,
 		Proves: "Values are bytes: empty is not absent, every byte survives, 256 KiB pass, one more is ErrTooLarge.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "")
 			every := make([]byte, 256)
@@ -135,7 +135,7 @@ func limits() []Case {
 	}, {
 		Name: "conditions/limits", Guarantee: 7,
 		Proves: "The largest write passes (256 KiB beside 64 conditions with 16 KiB of keys); one condition or byte more is refused.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			const each = backend.MaxConditionKeys / backend.MaxConditions
 			// The worst for JSON and for URLs alike.
@@ -159,7 +159,7 @@ func limits() []Case {
 }
 
 // refuse requires that no method takes a key.
-func (t *T) refuse(s backend.Store, name, k string) {
+func (t *proof) refuse(s backend.Store, name, k string) {
 	t.Helper()
 	_, err := s.Put(t.ctx, k, nil)
 	require.ErrorIs(t, err, backend.ErrInvalid, name)
@@ -172,7 +172,7 @@ func (t *T) refuse(s backend.Store, name, k string) {
 }
 
 // refusePrefix requires that a watch of a prefix yields one error and ends.
-func (t *T) refusePrefix(s backend.Store, name, prefix string) {
+func (t *proof) refusePrefix(s backend.Store, name, prefix string) {
 	t.Helper()
 	yields := 0
 	for _, err := range s.WatchPrefix(t.ctx, prefix) {
@@ -187,7 +187,7 @@ func contexts() []Case {
 	return []Case{{
 		Name: "context/ended-before", Guarantee: 8,
 		Proves: "A call whose context has ended says so, and that nothing was written.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			cause := errors.New("the reason")
 			cancelled, cancel := context.WithCancelCause(t.ctx)
@@ -210,7 +210,7 @@ func contexts() []Case {
 	}, {
 		Name: "context/deadline-on-the-wire", Guarantee: 8, Needs: []Power{Pause},
 		Proves: "A call to a server that does not answer ends with its deadline: a write's outcome is unknown, a read is unavailable.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.put(s, "k", nil)
 			p := power[Pauser](t)
@@ -245,7 +245,7 @@ func contexts() []Case {
 
 // callAll makes each call that can fail, with a context of its own, and returns
 // the errors by name.
-func (t *T) callAll(s backend.Store, newContext func() (context.Context, context.CancelFunc)) map[string]error {
+func (t *proof) callAll(s backend.Store, newContext func() (context.Context, context.CancelFunc)) map[string]error {
 	errs := map[string]error{}
 	for name, call := range map[string]func(ctx context.Context) error{
 		"get": func(ctx context.Context) error { _, err := s.Get(ctx, "k"); return err },

@@ -17,7 +17,7 @@ func watches() []Case {
 	return []Case{{
 		Name: "watch/empty-prefix-of-nothing", Guarantee: 5,
 		Proves: "The first update of an absent prefix is an empty snapshot, and the first key under it is seen.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "dir/")
 			require.Zero(t, w.len())
@@ -29,7 +29,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/prefix-is-literal", Guarantee: 5,
 		Proves: "\"dir/\" covers dir/a, neither dir nor dir2/a; \"dir\" covers all three; the empty prefix everything.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			later := map[string]*tap{"dir/": nil, "dir": nil, "": nil, "dir/a": nil}
 			for prefix := range later {
@@ -60,7 +60,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/snapshot-then-changes", Guarantee: 5,
 		Proves: "Watches opened while writers are at work miss nothing and end with what a fresh read tells.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			const writers, watchers, writes = 4, 4, 150
 			reader := t.open()
 			var g errgroup.Group
@@ -94,7 +94,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/no-gap", Guarantee: 5,
 		Proves: "Of 1,000 new keys written one after another a watch misses none, and none comes twice.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			const writes, batch = 1000, 50
 			s := t.open()
 			w := t.tap(t.open(), "dir/")
@@ -116,7 +116,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/neighbours", Guarantee: 5,
 		Proves: "Two watches of one store on overlapping prefixes each see their own, and the end of one leaves the other.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			narrow, wide := t.tap(s, "dir/a/"), t.tap(s, "dir/")
 			t.put(s, "dir/b/1", nil)
@@ -130,7 +130,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/range-is-a-new-watch", Guarantee: 5,
 		Proves: "A sequence opens nothing until it is ranged over, and each range begins with a snapshot of that moment.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			seq := s.WatchPrefix(t.ctx, "dir/")
 			for i := range 3 {
@@ -146,7 +146,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/lease-expiry-is-seen", Guarantee: 5,
 		Proves: "Keys that vanish with their lease are seen as deletes.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			l := t.lease(s)
 			w := t.tap(t.open(), "dir/")
@@ -159,7 +159,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/ends-with-its-context", Guarantee: 5,
 		Proves: "A watch that waits ends with its context at once, and yields the context's cause once.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			cause := errors.New("the reason")
 			ctx, cancel := context.WithCancelCause(t.ctx)
@@ -187,7 +187,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/ends-with-its-store", Guarantee: 5,
 		Proves: "Closing the store ends its watches with ErrClosed, and new ones, and calls, get the same.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "dir/")
 			require.NoError(t, s.Close())
@@ -211,7 +211,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/slow-consumer", Guarantee: 5,
 		Proves: "What a slow consumer has not taken is merged: it gets few updates, each key once in each, and the last state.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			const writes, keys = 1000, 10
 			writer, reader := t.open(), t.open()
 			barrier := t.tap(reader, "dir/")
@@ -236,7 +236,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/values-are-the-callers", Guarantee: 5,
 		Proves: "What a caller does to a value it gave or was given is seen by nobody else.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			given := value("value")
 			t.put(s, "k", given)
@@ -256,7 +256,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/sees-other-tools", Guarantee: 5, Needs: []Power{Raw},
 		Proves: "What people write and delete with the store's own tools is seen by watches, and the other way round.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "")
 			require.NoError(t, t.raw().RawPut(t.ctx, "config", value("typed")))
@@ -275,7 +275,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/foreign-keys-are-left-out", Guarantee: 5, Needs: []Power{ForeignKeys},
 		Proves: "Keys and values that break the rules, written by other tools, are left out of watches and hide nothing else.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			foreign := func(suffix string) {
 				require.NoError(t, t.raw().RawPut(t.ctx, "dir/a//b"+suffix, nil))
@@ -294,7 +294,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/history-lost", Guarantee: 5, Needs: []Power{History},
 		Proves: "When history is lost every watch yields another snapshot and goes on with the truth.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			for i := range 5 {
 				t.put(s, key("dir", i), value("old"))
@@ -319,7 +319,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/outlives-a-restart", Guarantee: 5, Needs: []Power{Restart},
 		Proves: "A watch outlives a restart of the server without its caller's help, and misses nothing.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.put(s, "dir/before", nil)
 			w := t.tap(s, "dir/")
@@ -330,7 +330,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/idle-is-quiet", Guarantee: 5, Needs: []Power{Requests},
 		Proves: "Twenty idle watches of one prefix cost at most two requests a second.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.put(s, "dir/k", nil)
 			for range 20 {
@@ -341,7 +341,7 @@ func watches() []Case {
 	}, {
 		Name: "watch/absent-prefix-beside-a-busy-neighbour", Guarantee: 5, Needs: []Power{Requests},
 		Proves: "Watches that nothing happens to do not poll while others write: an absent prefix, and one beside it.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			t.put(s, "still/k", nil)
 			absent, still := t.tap(s, "absent/"), t.tap(s, "still/")
@@ -363,7 +363,7 @@ func watches() []Case {
 
 // churn makes writes puts over a few keys and then one of dir/last, whose
 // revision it returns.
-func (t *T) churn(s backend.Store, writes, keys int) backend.Revision {
+func (t *proof) churn(s backend.Store, writes, keys int) backend.Revision {
 	t.Helper()
 	for i := range writes {
 		t.put(s, key("dir", i%keys), value(i))
@@ -372,7 +372,7 @@ func (t *T) churn(s backend.Store, writes, keys int) backend.Revision {
 }
 
 // putEventually writes to a store that may be away for a moment.
-func (t *T) putEventually(s backend.Store, key string) (rev backend.Revision) {
+func (t *proof) putEventually(s backend.Store, key string) (rev backend.Revision) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		var err error
@@ -384,7 +384,7 @@ func (t *T) putEventually(s backend.Store, key string) (rev backend.Revision) {
 
 // quiet requires that the harness's stores, once they have settled, send at
 // most n requests in d.
-func (t *T) quiet(d time.Duration, n int64) {
+func (t *proof) quiet(d time.Duration, n int64) {
 	t.Helper()
 	c := power[RequestCounter](t)
 	before := int64(-1)

@@ -19,7 +19,7 @@ func linearizable() []Case {
 	return []Case{{
 		Name: "linearizable/write-is-read-by-another-client", Guarantee: 1,
 		Proves: "What one client was told is written, another one reads at once, by Get and by the first update of a watch.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			a, b := t.open(), t.open()
 			for i := range 50 {
 				a, b = b, a
@@ -39,7 +39,7 @@ func linearizable() []Case {
 	}, {
 		Name: "linearizable/first-update-beside-an-old-watch", Guarantee: 1,
 		Proves: "A new watch begins with all that was acknowledged, also when its store already follows the prefix.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			writer, reader := t.open(), t.open()
 			t.tap(reader, "dir/")
 			for i := range 50 {
@@ -53,7 +53,7 @@ func linearizable() []Case {
 	}, {
 		Name: "linearizable/no-lost-update", Guarantee: 1,
 		Proves: "Read-modify-write loops of several clients on one key lose no step.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			const clients, steps = 4, 25
 			var g errgroup.Group
 			for range clients {
@@ -73,7 +73,7 @@ func linearizable() []Case {
 	}}
 }
 
-func increment(t *T, s backend.Store, key string) error {
+func increment(t *proof, s backend.Store, key string) error {
 	_, err := backend.Modify(t.ctx, s, key, func(e backend.Entry) ([]byte, error) {
 		n := 0
 		if e.Revision != 0 {
@@ -92,7 +92,7 @@ func conditions() []Case {
 	return []Case{{
 		Name: "conditions/own-key", Guarantee: 2,
 		Proves: "A Put conditioned on its own key's revision is made once, and a conflict tells what was wanted and found.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			first := t.put(s, "k", value("a"), backend.If("k", 0))
 			_, err := s.Put(t.ctx, "k", value("b"), backend.If("k", 0))
@@ -106,7 +106,7 @@ func conditions() []Case {
 	}, {
 		Name: "conditions/other-key", Guarantee: 2,
 		Proves: "A condition on another key decides the write, and a failed one changes nothing and names its key.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			guard := t.put(s, "guard", value("1"))
 			target := t.put(s, "target", value("a"), backend.If("guard", guard))
@@ -128,7 +128,7 @@ func conditions() []Case {
 	}, {
 		Name: "conditions/delete", Guarantee: 2,
 		Proves: "Delete obeys its conditions; a wrong revision is a conflict, never \"not found\", and the key stays.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			first := t.put(s, "k", value("a"))
 			second := t.put(s, "k", value("b"))
@@ -146,7 +146,7 @@ func conditions() []Case {
 	}, {
 		Name: "conditions/sixty-four", Guarantee: 2,
 		Proves: "64 conditions are taken together, and a conflict names the one of them that failed.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			var all []backend.Condition
 			for i := range backend.MaxConditions {
@@ -169,7 +169,7 @@ func conditions() []Case {
 	}, {
 		Name: "conditions/contradiction", Guarantee: 2,
 		Proves: "Two conditions that can't both hold make a conflict.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			rev := t.put(s, "k", nil)
 			_, err := s.Put(t.ctx, "k", nil, backend.If("k", rev), backend.If("k", 0))
@@ -178,7 +178,7 @@ func conditions() []Case {
 	}, {
 		Name: "conditions/one-creator", Guarantee: 2,
 		Proves: "Of many clients that create a key if it is absent exactly one succeeds, and its value stays.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			for round := range 5 {
 				k := key("round", round)
 				winners := t.race(8, func(s backend.Store, i int) error {
@@ -201,7 +201,7 @@ func conditions() []Case {
 }
 
 // fencingRace: one client moves the guard all the time, another writes under it.
-func fencingRace(t *T) {
+func fencingRace(t *proof) {
 	const moves = 200
 	type write struct{ guard, made backend.Revision }
 	var (
@@ -251,7 +251,7 @@ func fencingRace(t *T) {
 }
 
 // deleteRace: clients delete and write one key, each on the revision it has read.
-func deleteRace(t *T) {
+func deleteRace(t *proof) {
 	const clients, steps = 4, 60
 	var (
 		mu   sync.Mutex
@@ -300,7 +300,7 @@ func options(conds []backend.Condition) []backend.PutOption {
 
 // conflict requires the conflict of one condition. A store may not tell what it
 // had; if it tells, it must be right.
-func (t *T) conflict(err error, c backend.Condition, have backend.Revision) {
+func (t *proof) conflict(err error, c backend.Condition, have backend.Revision) {
 	t.Helper()
 	require.ErrorIs(t, err, backend.ErrConflict)
 	var conflict *backend.ConflictError
@@ -316,7 +316,7 @@ func (t *T) conflict(err error, c backend.Condition, have backend.Revision) {
 
 // race runs f at the same time for n clients and lists those whose f returned
 // nil; the others must have met a conflict.
-func (t *T) race(n int, f func(s backend.Store, i int) error) []int {
+func (t *proof) race(n int, f func(s backend.Store, i int) error) []int {
 	t.Helper()
 	var (
 		wg      sync.WaitGroup
@@ -349,7 +349,7 @@ func revisions() []Case {
 	return []Case{{
 		Name: "revisions/grow-over-all-keys", Guarantee: 3,
 		Proves: "Each Put's revision is greater than any before it, whatever the key; Get and watches tell the same one.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "")
 			last := backend.Revision(0)
@@ -365,7 +365,7 @@ func revisions() []Case {
 	}, {
 		Name: "revisions/same-bytes-twice", Guarantee: 3,
 		Proves: "Writing the same bytes again is a write: it makes a new revision and watches see it.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			w := t.tap(s, "k")
 			l := t.lease(s)
@@ -382,7 +382,7 @@ func revisions() []Case {
 	}, {
 		Name: "revisions/same-bytes-one-winner", Guarantee: 3,
 		Proves: "Of several writers that put equal bytes on one revision at most one succeeds.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			rev := t.put(s, "k", value("same"))
 			for range 5 {
@@ -399,7 +399,7 @@ func revisions() []Case {
 	}, {
 		Name: "revisions/recreated-key", Guarantee: 3,
 		Proves: "Deleting and recreating a key never brings an old revision back, so an old condition can't hold again.",
-		run: func(t *T) {
+		run: func(t *proof) {
 			s := t.open()
 			seen := map[backend.Revision]bool{}
 			last := backend.Revision(0)

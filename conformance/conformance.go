@@ -32,13 +32,20 @@ type Case struct {
 	Proves    string // one sentence
 	Needs     []Power
 
-	run func(t *T)
+	// alone says that the case measures the process: no other runs beside it.
+	alone bool
+	run   func(t *proof)
 }
 
-// Exclusive reports whether the case disturbs the server, so that it needs one
-// of its own.
+// Exclusive reports whether the case disturbs the server or wants it with
+// settings of its own, so that it can't share one.
 func (c Case) Exclusive() bool {
-	return slices.ContainsFunc(c.Needs, func(p Power) bool { return p == Restart || p == Pause || p == History })
+	return slices.ContainsFunc(c.Needs, func(p Power) bool { return !slices.Contains(shareable, p) })
+}
+
+// NeedsPower reports whether the case needs one of the powers.
+func (c Case) NeedsPower(powers ...Power) bool {
+	return slices.ContainsFunc(c.Needs, func(p Power) bool { return slices.Contains(powers, p) })
 }
 
 // Cases lists the suite in the order of the guarantees.
@@ -46,6 +53,11 @@ func Cases() []Case {
 	return slices.Concat(
 		linearizable(), conditions(), revisions(), leases(), watches(), limits(), contexts(),
 	)
+}
+
+// Needing lists the cases that need one of the powers.
+func Needing(powers ...Power) []Case {
+	return slices.DeleteFunc(Cases(), func(c Case) bool { return !c.NeedsPower(powers...) })
 }
 
 // The results of a case.
@@ -66,10 +78,14 @@ type Result struct {
 	Reason    string `json:"reason,omitempty"` // of Unsupported
 }
 
-// Run runs every case as a subtest, each with a harness of its own, in
-// parallel: most of them wait. The results are in the order of [Cases]; cases
-// that -run left out have none.
-func Run(t *testing.T, newHarness func(t *testing.T, c Case) Harness) []Result {
+// Run runs cases, all of [Cases] if none are given, as subtests, each with a
+// harness of its own: first, one by one, those that measure the process, then
+// the others in parallel, because most of them wait. The results are in the
+// order of the cases; those that -run left out have none. See [Save].
+func Run(t *testing.T, newHarness func(t *testing.T, c Case) Harness, cases ...Case) []Result {
+	if len(cases) == 0 {
+		cases = Cases()
+	}
 	var (
 		mu      sync.Mutex
 		results = map[string]Result{}
@@ -81,19 +97,26 @@ func Run(t *testing.T, newHarness func(t *testing.T, c Case) Harness) []Result {
 	}
 	// Parallel subtests end with the group, so that all results are in.
 	t.Run("case", func(t *testing.T) {
-		for _, c := range Cases() {
-			t.Run(c.Name, func(t *testing.T) {
-				t.Parallel()
-				runCase(t, c, newHarness, record)
-			})
+		for _, c := range cases {
+			if c.alone {
+				t.Run(c.Name, func(t *testing.T) { runCase(t, c, newHarness, record) })
+			}
+		}
+		for _, c := range cases {
+			if !c.alone {
+				t.Run(c.Name, func(t *testing.T) {
+					t.Parallel()
+					runCase(t, c, newHarness, record)
+				})
+			}
 		}
 	})
-	return inOrder(results)
+	return inOrder(cases, results)
 }
 
-func inOrder(results map[string]Result) []Result {
+func inOrder(cases []Case, results map[string]Result) []Result {
 	var ordered []Result
-	for _, c := range Cases() {
+	for _, c := range cases {
 		if r, ok := results[c.Name]; ok {
 			ordered = append(ordered, r)
 		}
@@ -124,7 +147,7 @@ func runCase(t *testing.T, c Case, newHarness func(t *testing.T, c Case) Harness
 	}
 	ctx, cancel := context.WithTimeoutCause(t.Context(), watchdog, fmt.Errorf("watchdog: the case took longer than %v", watchdog))
 	defer cancel()
-	c.run(&T{T: t, Harness: h, ctx: ctx})
+	c.run(&proof{T: t, Harness: h, ctx: ctx})
 }
 
 // lacking names the first power that a case needs and the harness has not, and
@@ -143,7 +166,7 @@ func lacking(h Harness, c Case) (missing Power, reason string) {
 }
 
 // T is what a case works with.
-type T struct {
+type proof struct {
 	*testing.T
 	Harness
 
@@ -151,7 +174,7 @@ type T struct {
 }
 
 // open opens a store that is closed when the case ends.
-func (t *T) open() Store {
+func (t *proof) open() Store {
 	t.Helper()
 	s, err := t.Harness.Open()
 	if err != nil {

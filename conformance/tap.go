@@ -17,7 +17,7 @@ import (
 // A tap runs a watch, checks each update against the contract, and keeps what
 // the updates add up to.
 type tap struct {
-	t      *T
+	t      *proof
 	prefix string
 	cancel context.CancelCauseFunc
 	ended  chan struct{}
@@ -34,7 +34,7 @@ type tap struct {
 var errTapClosed = fmt.Errorf("the case closed its watch")
 
 // tap starts a watch and waits for its first update.
-func (t *T) tap(s backend.Store, prefix string) *tap {
+func (t *proof) tap(s backend.Store, prefix string) *tap {
 	t.Helper()
 	w := t.tapLater(s, prefix)
 	w.wait("its first update", func(*backend.State) bool { return w.updates > 0 })
@@ -42,7 +42,7 @@ func (t *T) tap(s backend.Store, prefix string) *tap {
 }
 
 // tapLater starts a watch and does not wait.
-func (t *T) tapLater(s backend.Store, prefix string) *tap {
+func (t *proof) tapLater(s backend.Store, prefix string) *tap {
 	ctx, cancel := context.WithCancelCause(t.ctx)
 	w := &tap{t: t, prefix: prefix, cancel: cancel, ended: make(chan struct{}), moved: make(chan struct{})}
 	go func() {
@@ -215,7 +215,7 @@ func sameEntry(a, b backend.Entry) bool {
 }
 
 // put writes and requires that it works.
-func (t *T) put(s backend.Store, key string, value []byte, opts ...backend.PutOption) backend.Revision {
+func (t *proof) put(s backend.Store, key string, value []byte, opts ...backend.PutOption) backend.Revision {
 	t.Helper()
 	rev, err := s.Put(t.ctx, key, value, opts...)
 	require.NoError(t, err)
@@ -224,7 +224,7 @@ func (t *T) put(s backend.Store, key string, value []byte, opts ...backend.PutOp
 }
 
 // get reads a key that must exist.
-func (t *T) get(s backend.Store, key string) backend.Entry {
+func (t *proof) get(s backend.Store, key string) backend.Entry {
 	t.Helper()
 	e, err := s.Get(t.ctx, key)
 	require.NoError(t, err)
@@ -234,7 +234,7 @@ func (t *T) get(s backend.Store, key string) backend.Entry {
 }
 
 // absent requires that a key does not exist.
-func (t *T) absent(s backend.Store, key string) {
+func (t *proof) absent(s backend.Store, key string) {
 	t.Helper()
 	e, err := s.Get(t.ctx, key)
 	require.ErrorIs(t, err, backend.ErrNotFound)
@@ -242,7 +242,7 @@ func (t *T) absent(s backend.Store, key string) {
 }
 
 // lease takes a lease that is closed when the case ends.
-func (t *T) lease(s backend.Store) backend.Lease {
+func (t *proof) lease(s backend.Store) backend.Lease {
 	t.Helper()
 	l, err := s.Lease(t.ctx, shortTTL)
 	require.NoError(t, err)
@@ -254,4 +254,4 @@ func (t *T) lease(s backend.Store) backend.Lease {
 	return l
 }
 
-var _ testing.TB = (*T)(nil)
+var _ testing.TB = (*proof)(nil)

@@ -21,7 +21,7 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (backend.Lease, er
 		return nil, fmt.Errorf("%w: a lease of %v, expected one from %v to %v", backend.ErrInvalid, ttl, MinTTL, MaxTTL)
 	}
 	grant := backend.Grant{TTL: max(ttl, MinTTL), Sent: time.Now()}
-	err := s.call(ctx, "lease", "", func() error {
+	err := s.call(ctx, backend.ErrUnknown, "lease", "", func() error {
 		grant.ID = s.server.grant(grant.TTL)
 		return nil
 	})
@@ -39,7 +39,7 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (backend.Lease, er
 
 // ofLease runs a request about one lease; f reports whether there is one.
 func (s *Store) ofLease(ctx context.Context, op, id string, f func(id string) bool) error {
-	return s.call(ctx, op, id, func() error {
+	return s.call(ctx, backend.ErrUnknown, op, id, func() error {
 		if !f(id) {
 			return fmt.Errorf("%s %q: %w", op, id, backend.ErrLeaseLost)
 		}

@@ -31,6 +31,8 @@ type Server struct {
 	leases    map[string]*grant
 	lastLease int
 	watches   map[*watch]struct{}
+	paused    chan struct{} // nil while the server runs; closed by Resume
+	overdue   []string      // leases that expired while it was paused
 }
 
 // A grant is a lease as the server sees it.
@@ -44,6 +46,7 @@ type watch struct {
 	store  *Store
 	prefix string
 	feed   *backend.Feed
+	begun  bool // it was fed a snapshot
 }
 
 // NewServer makes an empty server.
@@ -63,14 +66,23 @@ func (s *Server) ExpireLease(id string) bool {
 	return s.revoke(id)
 }
 
+// expire ends a lease whose time has passed.
+func (s *Server) expire(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.paused != nil {
+		s.overdue = append(s.overdue, id)
+		return
+	}
+	s.revoke(id)
+}
+
 // LoseHistory makes every watch begin again with a snapshot, as after a
 // compaction or a restore.
 func (s *Server) LoseHistory() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for w := range s.watches {
-		s.begin(w)
-	}
+	s.beginAgain(func(*watch) bool { return true })
 }
 
 // check returns the error of the first condition that fails.
@@ -88,7 +100,7 @@ func (s *Server) put(key string, value []byte, lease string) backend.Revision {
 	e := backend.Entry{Key: key, Value: value, Revision: s.revision, Lease: lease}
 	s.entries[key] = e
 	for w := range s.watches {
-		if strings.HasPrefix(key, w.prefix) && !w.store.cut {
+		if strings.HasPrefix(key, w.prefix) && w.hears() {
 			e.Value = clone(value)
 			w.feed.Send(backend.Update{Revision: s.revision, Puts: []backend.Entry{e}})
 		}
@@ -109,7 +121,7 @@ func (s *Server) delete(keys ...string) {
 				u.Deletes = append(u.Deletes, key)
 			}
 		}
-		if len(u.Deletes) > 0 && !w.store.cut {
+		if len(u.Deletes) > 0 && w.hears() {
 			w.feed.Send(u)
 		}
 	}
@@ -117,7 +129,7 @@ func (s *Server) delete(keys ...string) {
 
 // begin feeds a watch the state as it is.
 func (s *Server) begin(w *watch) {
-	if w.store.cut {
+	if !w.hears() {
 		return
 	}
 	u := backend.Update{Snapshot: true, Revision: s.revision}
@@ -128,12 +140,13 @@ func (s *Server) begin(w *watch) {
 		}
 	}
 	w.feed.Send(u)
+	w.begun = true
 }
 
 func (s *Server) grant(ttl time.Duration) string {
 	s.lastLease++
 	id := fmt.Sprintf("lease-%d", s.lastLease)
-	s.leases[id] = &grant{ttl: ttl, expiry: time.AfterFunc(ttl, func() { s.ExpireLease(id) })}
+	s.leases[id] = &grant{ttl: ttl, expiry: time.AfterFunc(ttl, func() { s.expire(id) })}
 	return id
 }
 

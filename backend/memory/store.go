@@ -17,7 +17,10 @@ const heartbeat = 10 * time.Second
 type Store struct {
 	server *Server
 	life   *backend.Lifetime
-	cut    bool // guarded by server.mu
+
+	// guarded by server.mu
+	cut  bool
+	late time.Duration
 }
 
 var _ backend.Store = (*Store)(nil)
@@ -41,42 +44,29 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Cut separates the store from its server until Mend: calls fail as
-// ErrUnavailable, watches stand still, leases are not renewed.
-func (s *Store) Cut() {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	s.cut = true
-}
-
-// Mend ends a Cut. Watches begin again with a snapshot.
-func (s *Store) Mend() {
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	if !s.cut {
-		return
-	}
-	s.cut = false
-	for w := range s.server.watches {
-		if w.store == s {
-			s.server.begin(w)
-		}
-	}
-}
-
-// call runs f on the server under its lock, as one request would.
-func (s *Store) call(ctx context.Context, op, key string, f func() error) error {
+// call runs f on the server under its lock, as one request would. uncertain is
+// the class of the error when no answer comes: ErrUnknown for what writes.
+func (s *Store) call(ctx context.Context, uncertain error, op, key string, f func() error) error {
 	ctx, release, err := s.life.Call(ctx, backend.DefaultTimeout)
 	if err != nil {
 		return err
 	}
 	defer release()
-	s.server.mu.Lock()
-	defer s.server.mu.Unlock()
-	if s.cut {
-		return backend.Failure(ctx, backend.ErrUnavailable, op, key, errCut)
+	if !s.server.lock(ctx) {
+		return backend.Failure(ctx, uncertain, op, key, nil)
 	}
-	return f()
+	cut, late := s.cut, s.late
+	if !cut {
+		err = f()
+	}
+	s.server.mu.Unlock()
+	switch {
+	case cut:
+		return backend.Failure(ctx, backend.ErrUnavailable, op, key, errCut)
+	case !await(ctx, late):
+		return backend.Failure(ctx, uncertain, op, key, nil)
+	}
+	return err
 }
 
 // Put implements [backend.Store].
@@ -89,7 +79,7 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...backe
 	if err != nil {
 		return 0, err
 	}
-	err = s.call(ctx, "put", key, func() error {
+	err = s.call(ctx, backend.ErrUnknown, "put", key, func() error {
 		if err := s.server.check(o.Conditions); err != nil {
 			return err
 		}
@@ -104,7 +94,10 @@ func (s *Store) Put(ctx context.Context, key string, value []byte, opts ...backe
 		rev = s.server.put(key, clone(value), own.ID())
 		return nil
 	})
-	return rev, err
+	if err != nil {
+		return 0, err
+	}
+	return rev, nil
 }
 
 // ownLease checks that a lease, if there is one, is of this store and lasts.
@@ -128,16 +121,19 @@ func (s *Store) Get(ctx context.Context, key string) (backend.Entry, error) {
 	if err := backend.CheckKey(key); err != nil {
 		return e, err
 	}
-	err := s.call(ctx, "get", key, func() error {
-		stored, ok := s.server.entries[key]
-		if !ok {
+	var stored backend.Entry
+	err := s.call(ctx, backend.ErrUnavailable, "get", key, func() error {
+		var ok bool
+		if stored, ok = s.server.entries[key]; !ok {
 			return fmt.Errorf("%q: %w", key, backend.ErrNotFound)
 		}
-		e = stored
-		e.Value = clone(e.Value)
 		return nil
 	})
-	return e, err
+	if err != nil {
+		return e, err
+	}
+	stored.Value = clone(stored.Value)
+	return stored, nil
 }
 
 // Delete implements [backend.Store].
@@ -145,7 +141,7 @@ func (s *Store) Delete(ctx context.Context, key string, conds ...backend.Conditi
 	if err := backend.CheckDelete(key, conds); err != nil {
 		return err
 	}
-	return s.call(ctx, "delete", key, func() error {
+	return s.call(ctx, backend.ErrUnknown, "delete", key, func() error {
 		if err := s.server.check(conds); err != nil {
 			return err
 		}
@@ -216,7 +212,7 @@ func (w *watch) confirm() {
 	s := w.store.server
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !w.store.cut {
+	if w.hears() {
 		w.feed.Send(backend.Update{Revision: s.revision})
 	}
 }

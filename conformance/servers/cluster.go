@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 )
@@ -117,6 +118,29 @@ func (c *Cluster) WaitReady(ctx context.Context) error {
 		}
 	}
 	return g.Wait()
+}
+
+// Leader finds the node that leads, among those that were neither killed nor paused, waiting for an election.
+func (c *Cluster) Leader(ctx context.Context) (*Node, error) {
+	for {
+		var errs []error
+		for _, n := range c.nodes {
+			if !n.awaited() {
+				continue
+			}
+			switch leads, err := c.flavor.leads(ctx, n); {
+			case err != nil:
+				errs = append(errs, fmt.Errorf("%s: %w", n.name, err))
+			case leads:
+				return n, nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(append([]error{fmt.Errorf("servers: no node leads: %w", context.Cause(ctx))}, errs...)...)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // Logs is the last part of what each server has printed.

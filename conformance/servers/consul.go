@@ -101,3 +101,9 @@ func (consul) identify(ctx context.Context, a api) (name, version string, err er
 	}
 	return self.Config.NodeName, self.Config.Version, nil
 }
+
+func (consul) leads(ctx context.Context, n *Node) (bool, error) {
+	var leader string
+	err := n.api().call(ctx, "GET", "/v1/status/leader", nil, &leader)
+	return leader == loopback(n.ports[1]), err
+}

@@ -69,3 +69,14 @@ func (etcd) identify(ctx context.Context, a api) (name, version string, err erro
 	}
 	return "", "", fmt.Errorf("%s is not in its own list of members", a.url)
 }
+
+func (etcd) leads(ctx context.Context, n *Node) (bool, error) {
+	var status struct {
+		Header struct {
+			MemberID string `json:"member_id"`
+		} `json:"header"`
+		Leader string `json:"leader"`
+	}
+	err := n.api().call(ctx, "POST", "/v3/maintenance/status", struct{}{}, &status)
+	return status.Leader == status.Header.MemberID, err
+}

@@ -15,6 +15,9 @@ type flavor interface {
 
 	// identify asks the node who it is.
 	identify(ctx context.Context, a api) (name, version string, err error)
+
+	// leads tells whether the node takes itself for the leader.
+	leads(ctx context.Context, n *Node) (bool, error)
 }
 
 func flavorOf(k Kind) flavor {

@@ -74,6 +74,14 @@ func TestThreeNodes(t *testing.T) {
 		require.NoError(t, put(ctx, c.Node(0), "key", "one"))
 		requireValue(t, c.Node(2), "key", "one")
 
+		first, err := c.Leader(ctx)
+		require.NoError(t, err)
+		require.NoError(t, first.Pause(ctx))
+		second, err := c.Leader(ctx)
+		require.NoError(t, err)
+		require.NotEqual(t, first.Name(), second.Name())
+		require.NoError(t, first.Resume(ctx))
+
 		require.NoError(t, c.Node(0).Kill(ctx))
 		require.NoError(t, c.WaitReady(ctx), "two of three are a majority")
 		require.NoError(t, put(ctx, c.Node(1), "key", "two"))

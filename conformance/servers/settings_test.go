@@ -2,13 +2,6 @@ package servers
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
 	"net"
 	"strings"
 	"testing"
@@ -95,18 +88,9 @@ func TestServerRefusesSettings(t *testing.T) {
 
 // Files and TLS reach the server, in a container as well.
 func TestTLS(t *testing.T) {
-	certificate, key, pool := selfSigned(t)
+	authority := NewAuthority(t)
 	everywhere(t, func(t *testing.T, way string, kind Kind) {
-		extra := []string{"--cert-file=tls/server.crt", "--key-file=tls/server.key"}
-		if kind == Consul {
-			extra = []string{"-hcl", `tls { https { cert_file = "tls/server.crt" key_file = "tls/server.key" } }`}
-		}
-		c := begin(t, way, Config{
-			Kind:  kind,
-			Extra: extra,
-			Files: map[string][]byte{"tls/server.crt": certificate, "tls/server.key": key},
-			TLS:   &tls.Config{RootCAs: pool},
-		})
+		c := begin(t, way, authority.Secure(t, Config{Kind: kind}))
 		n := c.Node(0)
 		require.True(t, strings.HasPrefix(n.URL(), "https://"))
 		require.NoError(t, put(t.Context(), n, "key", "value"))
@@ -114,26 +98,6 @@ func TestTLS(t *testing.T) {
 		plain.url = "http://" + n.Endpoint()
 		require.Error(t, plain.call(t.Context(), "GET", "/metrics", nil, nil), "plain HTTP was served")
 	})
-}
-
-func selfSigned(t *testing.T) (certificate, key []byte, pool *x509.CertPool) {
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1),
-		NotAfter:     time.Now().Add(time.Hour),
-		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA:         true, BasicConstraintsValid: true,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
-	require.NoError(t, err)
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
-	require.NoError(t, err)
-	certificate = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	key = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
-	pool = x509.NewCertPool()
-	pool.AppendCertsFromPEM(certificate)
-	return certificate, key, pool
 }
 
 // A Consul with ACLs is ready when its token works.

@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"iter"
 	"testing"
@@ -218,13 +219,19 @@ func TestDecodeJSONSaysWhereItWentWrong(t *testing.T) {
 		"":                                       "no text, expected a JSON value",
 		" null ":                                 "null, expected a backend_test.config",
 		"{} {}":                                  "more text after the end of the value",
-		`{"logLevel": 1}`:                        "line 1, column 15: logLevel is a number, expected a string",
-		"{\n\"rateLimit\": {\"low\": \"much\"}}": "line 2, column 28: rateLimit.low is a string, expected a int",
-		"[]":                                     "the value is a array, expected a backend_test.config",
+		`{"logLevel": 1}`:                        "line 1, column 14: logLevel: got number, expected string",
+		"{\n\"rateLimit\": {\"low\": \"much\"}}": "line 2, column 22: rateLimit.low: got string, expected int",
+		`{"rateLimit": {"low": 1, "middle": "m"}}`:             "line 1, column 36: rateLimit.middle: got string, expected int",
+		"{\"rateLimit\":\n [1, 2]}":                            "line 2, column 2: rateLimit: got array, expected backend_test.limits",
+		`{"rateLimit": {"low": 1.5}}`:                          "line 1, column 23: rateLimit.low: got number 1.5, expected int",
+		"\n []":                                                "line 2, column 2: got array, expected backend_test.config",
 		"{\"logLevel\": \"info\",\n  \"logLevle\": \"debug\"}": `line 2, column 3: unknown field "logLevle"`,
-		"\"\xff\xfe":                      "ends too soon",
-		`{"logLevel": "low", "low": 1}`:   `line 1, column 21: unknown field "low"`,
-		`{"logLevel": "", "l\u006fw": 1}`: `"config": unknown field "low"`,
+		"\"\xff\xfe":                                           "ends too soon",
+		`{"logLevel": "low", "low": 1}`:                        `line 1, column 21: unknown field "low"`,
+		`{"logLevel": "", "l\u006fw": 1}`:                      `line 1, column 18: unknown field "low"`,
+		`{"rateLimit": {"low": 1}, "low": 1}`:                  `"config": unknown field "low"`, // which of them?
+		"{\"logLevel\": \"info\",\n  \"logLevel\": \"debug\"}": `line 2, column 3: "logLevel" is there twice`,
+		`{"rateLimit": {"low": 1, "l\u006fw": 2}}`:             `line 1, column 26: "low" is there twice`,
 	} {
 		v, err := backend.DecodeJSON[config](backend.Entry{Key: "config", Value: []byte(text)})
 		require.ErrorContains(t, err, want, "%q", text)
@@ -232,6 +239,36 @@ func TestDecodeJSONSaysWhereItWentWrong(t *testing.T) {
 	}
 	_, err := backend.DecodeJSON[*config](backend.Entry{Key: "k", Value: []byte("null")})
 	require.Error(t, err, "a null must not become a nil pointer")
+}
+
+func TestDecodeJSONTakesRepeatedNamesOfDifferentObjects(t *testing.T) {
+	text := `{"a": [{"n": 1}, {"n": 1e999, "a": {"n": ":"}}], "n": "n", "b": {"n": []}}`
+	v, err := backend.DecodeJSON[map[string]json.RawMessage](backend.Entry{Key: "k", Value: []byte(text)})
+	require.NoError(t, err)
+	assert.Len(t, v, 3)
+}
+
+// A null inside counts as a field that is not there: so Go writes a nil slice,
+// which has to be readable again.
+func TestJSONNulls(t *testing.T) {
+	s := memory.New()
+	defer s.Close()
+	v, err := backend.DecodeJSON[config](backend.Entry{Key: "k", Value: []byte(`{"logLevel": "info", "rateLimit": null}`)})
+	require.NoError(t, err)
+	assert.Equal(t, config{LogLevel: "info"}, v)
+
+	type list struct{ Items []string }
+	_, err = backend.PutJSON(t.Context(), s, "k", list{})
+	require.NoError(t, err)
+	_, _, err = backend.GetJSON[list](t.Context(), s, "k")
+	require.NoError(t, err)
+
+	// What could not be read again is not written.
+	_, err = backend.PutJSON[[]string](t.Context(), s, "null", nil)
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	require.ErrorContains(t, err, `"null"`)
+	_, err = s.Get(t.Context(), "null")
+	require.ErrorIs(t, err, backend.ErrNotFound)
 }
 
 func FuzzDecodeJSON(f *testing.F) {

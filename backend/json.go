@@ -7,14 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strings"
 )
 
 // DecodeJSON decodes the value of an entry: exactly one JSON value, with no
-// field that T lacks, and not null. The error names the key and, as far as the
-// decoder tells, line and column. Nothing is half-decoded: on error the result
-// is T's zero value.
+// field that T lacks, no name twice in an object, and not null. A null inside it
+// counts as a field that is not there. The error names the key and, as far as
+// the decoder tells, line and column. Nothing is half-decoded: on error the
+// result is T's zero value.
 func DecodeJSON[T any](e Entry) (T, error) {
 	v, err := decodeJSON[T](e.Value)
 	if err != nil {
@@ -35,7 +34,9 @@ func GetJSON[T any](ctx context.Context, s Store, key string) (T, Entry, error) 
 	return v, e, err
 }
 
-// PutJSON encodes v and puts it. Errors: those of [Store.Put] and of encoding.
+// PutJSON encodes v and puts it, unless that is null, which [DecodeJSON] would
+// refuse: a nil pointer, slice or map. Errors: those of [Store.Put] and of
+// encoding.
 func PutJSON[T any](ctx context.Context, s Store, key string, v T, opts ...PutOption) (Revision, error) {
 	value, err := encodeJSON(key, v)
 	if err != nil {
@@ -63,6 +64,9 @@ func ModifyJSON[T any](ctx context.Context, s Store, key string, change func(*T)
 
 func encodeJSON(key string, v any) ([]byte, error) {
 	value, err := json.Marshal(v)
+	if err == nil && isNull(value) {
+		err = fmt.Errorf("a null, which could not be read back as a %T", v)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %q: %w", ErrInvalid, key, err)
 	}
@@ -71,7 +75,7 @@ func encodeJSON(key string, v any) ([]byte, error) {
 
 func decodeJSON[T any](data []byte) (T, error) {
 	var v, zero T
-	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+	if isNull(data) {
 		return zero, fmt.Errorf("null, expected a %T", zero)
 	}
 	dec := json.NewDecoder(bytes.NewReader(data))
@@ -82,47 +86,10 @@ func decodeJSON[T any](data []byte) (T, error) {
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return zero, fmt.Errorf("%s: more text after the end of the value", position(data, dec.InputOffset()))
 	}
+	if err := checkNames(data); err != nil {
+		return zero, err
+	}
 	return v, nil
 }
 
-// locate puts the line and column in front of a decoder's error.
-func locate(err error, data []byte) error {
-	var (
-		syntax *json.SyntaxError
-		typed  *json.UnmarshalTypeError
-	)
-	switch {
-	case errors.Is(err, io.EOF):
-		return errors.New("no text, expected a JSON value")
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: the text ends too soon", position(data, int64(len(data))))
-	case errors.As(err, &syntax):
-		// The decoder counts the byte it choked on.
-		return fmt.Errorf("%s: %w", position(data, syntax.Offset-1), err)
-	case errors.As(err, &typed):
-		field := typed.Field
-		if field == "" {
-			field = "the value"
-		}
-		return fmt.Errorf("%s: %s is a %s, expected a %s", position(data, typed.Offset), field, typed.Value, typed.Type)
-	}
-	// The decoder has no type for this one, only the text.
-	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		// A name is a key where a colon follows. One written with escapes is
-		// not found: better no position than a wrong one.
-		at := regexp.MustCompile(regexp.QuoteMeta(name) + `\s*:`).FindIndex(data)
-		if at == nil {
-			return fmt.Errorf("unknown field %s", name)
-		}
-		return fmt.Errorf("%s: unknown field %s", position(data, int64(at[0])), name)
-	}
-	return err
-}
-
-// position turns an offset into "line L, column C", columns counted in bytes.
-func position(data []byte, offset int64) string {
-	before := data[:max(0, min(offset, int64(len(data))))]
-	line := bytes.Count(before, []byte("\n")) + 1
-	column := len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1
-	return fmt.Sprintf("line %d, column %d", line, column)
-}
+func isNull(data []byte) bool { return bytes.Equal(bytes.TrimSpace(data), []byte("null")) }

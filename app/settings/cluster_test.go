@@ -51,7 +51,7 @@ func TestBadConfigsAreRefusedWithThePlace(t *testing.T) {
 		"{\n  \"logLevel\": \"info\"\n  \"rateLimit\": {}\n}":  `"config": line 3, column 3: invalid character '"' after object key:value pair`,
 		"{\n  \"rateLimit\": {\"middle\": 1, \"low\": 2,},\n}": `"config": line 2, column 39: invalid character '}' looking for beginning of object key string`,
 		`{"rateLimt":{"low":1}}`:                               `"config": line 1, column 2: unknown field "rateLimt"`,
-		`{"rateLimit":{"low":"1"}}`:                            `"config": line 1, column 24: rateLimit.low is a string, expected a int`,
+		`{"rateLimit":{"low":"1"}}`:                            `"config": line 1, column 21: rateLimit.low: got string, expected int`,
 		`null`:                                                 `"config": null, expected a settings.Cluster`,
 		``:                                                     `"config": no text, expected a JSON value`,
 	} {

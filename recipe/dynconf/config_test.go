@@ -164,7 +164,7 @@ func TestWhereTheErrorIs(t *testing.T) {
 		{sample, `line 2, column 4: invalid character '"'`},
 		{withComma, `line 2, column 45: invalid character '}'`},
 		{firstRight, `line 3, column 46: invalid character '}'`},
-		{"{\n\n  \"logLevel\": 5\n}", "line 3, column 16: logLevel is a number, expected a string"},
+		{"{\n\n  \"logLevel\": 5\n}", "line 3, column 15: logLevel: got number, expected string"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := stores.NewMemory()

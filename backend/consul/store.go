@@ -22,9 +22,10 @@ type Store struct {
 	life    *backend.Lifetime
 	release func() // what to do with the connections at Close
 
-	token    *credential.Source // nil: the client's own business
-	followed chan struct{}      // holds a token for each prefix that is followed
-	foreign  foreignKeys
+	transport *transport         // nil: the client's own business
+	token     *credential.Source // nil: the client's own business
+	followed  chan struct{}      // holds a token for each prefix that is followed
+	foreign   foreignKeys
 
 	mu   sync.Mutex
 	hubs map[string]*hub // by physical prefix
@@ -54,6 +55,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.transport = transport
 	s.token = settings.token
 	s.release = transport.base.CloseIdleConnections
 	return s, nil

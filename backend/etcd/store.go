@@ -42,6 +42,7 @@ const (
 // A write that fails with backend.ErrFull matches backend.ErrUnknown too: while
 // a store fills up, etcd answers some writes so that it has applied.
 type Store struct {
+	client *clientv3.Client // for what is asked of one endpoint
 	kv     pb.KVClient
 	leases pb.LeaseClient
 	events pb.WatchClient
@@ -115,6 +116,7 @@ func New(client *clientv3.Client, cfg Config) (*Store, error) {
 func newStore(client *clientv3.Client, cfg Config) *Store {
 	conn := client.ActiveConnection()
 	s := &Store{
+		client:  client,
 		kv:      pb.NewKVClient(conn),
 		leases:  pb.NewLeaseClient(conn),
 		events:  pb.NewWatchClient(conn),

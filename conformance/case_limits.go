@@ -231,7 +231,10 @@ func contexts() []Case {
 					require.Less(t, time.Since(began), backend.DefaultTimeout)
 				}
 				for name, err := range errs {
-					require.ErrorIs(t, err, context.DeadlineExceeded, name)
+					// Without a deadline the driver may give up sooner: it may find the connection dead.
+					if limit == short {
+						require.ErrorIs(t, err, context.DeadlineExceeded, name)
+					}
 					want := backend.ErrUnknown
 					if name == "get" {
 						want = backend.ErrUnavailable

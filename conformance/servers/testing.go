@@ -33,14 +33,21 @@ func ForTest(t testing.TB, cfg Config) *Cluster {
 // them fail. It ends with the process, or with CloseShared. Who kills or pauses it, or fills it, wants ForTest.
 func Shared(t testing.TB, kind Kind) *Cluster {
 	t.Helper()
+	return SharedNodes(t, kind, 1)
+}
+
+// SharedNodes is Shared with a number of nodes.
+func SharedNodes(t testing.TB, kind Kind, nodes int) *Cluster {
+	t.Helper()
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
-	s, ok := shared[kind]
+	which := sharing{kind, nodes}
+	s, ok := shared[which]
 	if !ok {
 		ctx, cancel := startContext(t)
 		defer cancel()
-		s.cluster, s.err = Start(ctx, Config{Kind: kind})
-		shared[kind] = s
+		s.cluster, s.err = Start(ctx, Config{Kind: kind, Nodes: nodes})
+		shared[which] = s
 	}
 	if s.err != nil {
 		t.Fatal(s.err)
@@ -54,21 +61,26 @@ func CloseShared() error {
 	sharedMu.Lock()
 	defer sharedMu.Unlock()
 	var first error
-	for kind, s := range shared {
+	for which, s := range shared {
 		if s.cluster != nil {
 			if err := s.cluster.Close(); err != nil && first == nil {
-				first = fmt.Errorf("servers: close the shared %s: %w", kind, err)
+				first = fmt.Errorf("servers: close the shared %s: %w", which.kind, err)
 			}
 		}
-		delete(shared, kind)
+		delete(shared, which)
 	}
 	return first
 }
 
 var (
 	sharedMu sync.Mutex
-	shared   = make(map[Kind]sharedCluster)
+	shared   = make(map[sharing]sharedCluster)
 )
+
+type sharing struct {
+	kind  Kind
+	nodes int
+}
 
 type sharedCluster struct {
 	cluster *Cluster

@@ -55,6 +55,14 @@ test-full: servers ## Test everything, with three-node clusters and long runs
 	$(GO) vet ./...
 	SECKILL_TEST_FULL=1 $(GOTEST) -count=1 -p 1 -timeout 2h $(PKG)
 
+# Results go through a directory, because the drivers are tested by processes of their own.
+.PHONY: conformance
+conformance: servers ## Run the conformance suite on every driver, one node and three, and write docs/conformance.*
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && \
+	{ SECKILL_TEST_FULL=1 SECKILL_CONFORMANCE_RESULTS=$$results \
+		$(GOTEST) -count=1 -p 1 -timeout 1h -run '^TestConformance' ./backend/etcd ./backend/consul ./backend/memory; tested=$$?; \
+	  $(GO) run ./conformance/report -results "$$results" && exit $$tested; }
+
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)

@@ -51,7 +51,7 @@ func (c Case) NeedsPower(powers ...Power) bool {
 // Cases lists the suite in the order of the guarantees.
 func Cases() []Case {
 	return slices.Concat(
-		linearizable(), concurrency(), conditions(), revisions(), leases(), watches(), failures(), limits(), contexts(),
+		linearizable(), leaderChanges(), concurrency(), conditions(), revisions(), leases(), watches(), failures(), limits(), contexts(),
 	)
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -37,6 +38,7 @@ type harness struct {
 	open     consul.Config // of the stores under test
 	count    bool
 	requests atomic.Int64
+	opened   atomic.Int64
 }
 
 func newHarness(nodes int) func(t *testing.T, c conformance.Case) conformance.Harness {
@@ -99,9 +101,13 @@ func (h *harness) Lacks() map[conformance.Power]string {
 	return lacks
 }
 
+// Open begins with another node for each store, as clients of a cluster do.
 func (h *harness) Open() (conformance.Store, error) {
 	if !h.count {
-		return consul.Open(h.open)
+		cfg := h.open
+		first := int(h.opened.Add(1)) % len(cfg.Endpoints)
+		cfg.Endpoints = slices.Concat(cfg.Endpoints[first:], cfg.Endpoints[:first])
+		return consul.Open(cfg)
 	}
 	transport := &http.Transport{}
 	client, err := api.NewClient(&api.Config{

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -38,6 +39,7 @@ type harness struct {
 	open     etcd.Config // of the stores under test
 	count    bool
 	requests atomic.Int64
+	opened   atomic.Int64
 }
 
 const (
@@ -121,9 +123,13 @@ func (h *harness) Lacks() map[conformance.Power]string {
 	return nil
 }
 
+// Open begins with another node for each store, as clients of a cluster do.
 func (h *harness) Open() (conformance.Store, error) {
 	if !h.count {
-		return etcd.Open(h.open)
+		cfg := h.open
+		first := int(h.opened.Add(1)) % len(cfg.Endpoints)
+		cfg.Endpoints = slices.Concat(cfg.Endpoints[first:], cfg.Endpoints[:first])
+		return etcd.Open(cfg)
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   h.open.Endpoints,

@@ -1,0 +1,89 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed27495941/seckill/backend"
+)
+
+// leaderChanges: guarantee 1, when a leader does not know yet that it was
+// deposed.
+func leaderChanges() []Case {
+	return []Case{{
+		Name: "linearizable/deposed-leader", Guarantee: 1, Needs: []Power{Majority},
+		Proves: "A leader that stood still while another one was elected, and goes on, answers no read with what it knew before.",
+		run:    deposedLeader,
+	}}
+}
+
+// deposedLeader asks every node, so the paused leader too, for what was written
+// behind its back, and lets it go on with the questions in its hands.
+func deposedLeader(t *proof) {
+	const rounds = 5
+	m := power[MajorityLoser](t)
+	var readers, writers []Store
+	for range t.Describe().Nodes {
+		readers, writers = append(readers, t.open()), append(writers, t.open())
+	}
+	for round := range rounds {
+		t.putThroughAny(writers, "k", value("old", round))
+		for _, s := range readers {
+			t.get(s, "k") // so that it has a connection
+		}
+		require.NoError(t, m.PauseLeader(t.ctx))
+		now := value("new", round)
+		t.putThroughAny(writers, "k", now)
+
+		var reads sync.WaitGroup
+		for _, s := range readers {
+			reads.Go(func() {
+				e, err := s.Get(t.ctx, "k")
+				readsNew(t, now, []backend.Entry{e}, err)
+			})
+			reads.Go(func() {
+				entries, _, err := backend.List(t.ctx, s, "k")
+				readsNew(t, now, entries, err)
+			})
+		}
+		// Time for the reads to get to the old leader. One that does not get
+		// there proves nothing, and breaks nothing.
+		time.Sleep(300 * time.Millisecond)
+		require.NoError(t, m.Resume(t.ctx))
+		reads.Wait()
+	}
+}
+
+// readsNew checks a read that began after now had been written.
+func readsNew(t *proof, now []byte, entries []backend.Entry, err error) {
+	if errors.Is(err, backend.ErrUnavailable) {
+		return
+	}
+	if assert.NoError(t, err) && assert.Len(t, entries, 1) {
+		assert.Equal(t, string(now), string(entries[0].Value))
+	}
+}
+
+// putThroughAny writes through the first of the stores that gets an answer.
+// What another one sent may be applied later: the value is the same.
+func (t *proof) putThroughAny(stores []Store, key string, value []byte) {
+	t.Helper()
+	for {
+		for _, s := range stores {
+			ctx, cancel := context.WithTimeout(t.ctx, 2*time.Second)
+			_, err := s.Put(ctx, key, value)
+			cancel()
+			if err == nil {
+				return
+			}
+			if t.ctx.Err() != nil {
+				t.Fatalf("put %q through any node: %v", key, err)
+			}
+		}
+	}
+}

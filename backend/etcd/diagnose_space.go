@@ -108,7 +108,7 @@ func (d *diagnosis) compaction(ctx context.Context) backend.Finding {
 	}
 	return backend.Finding{
 		Verdict: backend.VerdictWarn,
-		Found:   fmt.Sprintf("never happened: all %d revisions are kept", now),
+		Found:   fmt.Sprintf("never happened: all revisions are kept, %d so far", now),
 		Remedy: "Servers keep all history until they are full, unless each is started with\n" +
 			"    --auto-compaction-mode=periodic --auto-compaction-retention=1h\n" +
 			"If they are, then the first compaction is still to come. For now:\n" + d.ctl("compact", now),

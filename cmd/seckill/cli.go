@@ -33,6 +33,7 @@ type cli struct {
 	API     apiCommand     `cmd:"" name:"api" help:"Serve buyers: one node of the cluster."`
 	Admin   adminCommand   `cmd:"" help:"Serve operators."`
 	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
+	Doctor  doctorCommand  `cmd:"" help:"Examine the store: what works, what does not, and what to do about it."`
 	Version versionCommand `cmd:"" help:"Show the version."`
 }
 

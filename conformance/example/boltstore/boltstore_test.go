@@ -1,0 +1,209 @@
+//go:build unix
+
+package boltstore
+
+import (
+	"context"
+	"iter"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.etcd.io/bbolt"
+
+	"github.com/seed27495941/seckill/backend"
+)
+
+func TestFileKeepsEverything(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	f, s := reopen(t, path)
+	kept, err := s.Put(t.Context(), "kept", []byte("v"))
+	require.NoError(t, err)
+	l, err := s.Lease(t.Context(), 2*time.Second)
+	require.NoError(t, err)
+	leased, err := s.Put(t.Context(), "leased", nil, backend.WithLease(l))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	require.NoError(t, f.Close())
+
+	opened := time.Now()
+	_, s = reopen(t, path)
+	e, err := s.Get(t.Context(), "kept")
+	require.NoError(t, err)
+	require.Equal(t, backend.Entry{Key: "kept", Value: []byte("v"), Revision: kept}, e)
+	e, err = s.Get(t.Context(), "leased")
+	require.NoError(t, err)
+	require.Equal(t, backend.Entry{Key: "leased", Value: []byte{}, Revision: leased, Lease: l.ID()}, e)
+
+	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), "leased"))
+	defer stop()
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: leased, Puts: []backend.Entry{e}})
+	requireNext(t, next, backend.Update{Revision: leased + 1, Deletes: []string{"leased"}})
+	require.GreaterOrEqual(t, time.Since(opened), 2*time.Second, "the lease had less than its TTL")
+	rev, err := s.Put(t.Context(), "leased", nil)
+	require.NoError(t, err)
+	require.Equal(t, leased+2, rev)
+}
+
+func TestOpenErrors(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "store.db")
+	reopen(t, path)
+	_, err := Open(path, bbolt.Options{})
+	require.ErrorIs(t, err, backend.ErrUnavailable, "the file is locked")
+
+	_, err = Open(filepath.Join(dir, "no", "store.db"), bbolt.Options{})
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+
+	text := filepath.Join(dir, "text")
+	require.NoError(t, os.WriteFile(text, make([]byte, 1<<16), 0o600))
+	_, err = Open(text, bbolt.Options{})
+	require.ErrorIs(t, err, backend.ErrInvalid)
+
+	if os.Geteuid() != 0 { // who may everything
+		require.NoError(t, os.Chmod(text, 0))
+		_, err = Open(text, bbolt.Options{})
+		require.ErrorIs(t, err, backend.ErrDenied)
+	}
+}
+
+func TestDamagedFileIsRefused(t *testing.T) {
+	for bucket, data := range map[string]string{keysBucket: `{"Key":`, leasesBucket: "soon"} {
+		path := filepath.Join(t.TempDir(), "store.db")
+		f, s := reopen(t, path)
+		require.NoError(t, f.db.Update(func(tx *bbolt.Tx) error {
+			return tx.Bucket([]byte(bucket)).Put([]byte("k"), []byte(data))
+		}))
+		require.NoError(t, s.Close())
+		require.NoError(t, f.Close())
+		_, err := Open(path, bbolt.Options{})
+		require.ErrorIs(t, err, backend.ErrUnavailable, bucket)
+	}
+}
+
+func TestFailedCommitIsUnknown(t *testing.T) {
+	f, d := openFile(t, bbolt.Options{})
+	s := openStore(t, f)
+	first, err := s.Put(t.Context(), "k", []byte("1"))
+	require.NoError(t, err)
+	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), ""))
+	defer stop()
+	known := backend.Entry{Key: "k", Value: []byte("1"), Revision: first}
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: first, Puts: []backend.Entry{known}})
+
+	require.NoError(t, d.fail())
+	_, err = s.Put(t.Context(), "k", []byte("2"))
+	require.ErrorIs(t, err, backend.ErrUnknown)
+	require.NotErrorIs(t, err, backend.ErrUnavailable)
+	_, err = s.Lease(t.Context(), time.Minute)
+	require.ErrorIs(t, err, backend.ErrUnknown)
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: first, Puts: []backend.Entry{known}})
+
+	require.NoError(t, d.heal())
+	second, err := s.Put(t.Context(), "k", []byte("2"), backend.If("k", first))
+	require.NoError(t, err)
+	e, err := s.Get(t.Context(), "k")
+	require.NoError(t, err)
+	require.Equal(t, second, e.Revision)
+	requireNext(t, next, backend.Update{Revision: second, Puts: []backend.Entry{e}})
+}
+
+func TestFullDisk(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip("this system has no /dev/full")
+	}
+	f, d := openFile(t, bbolt.Options{})
+	s := openStore(t, f)
+	for range 2 { // pages to use again, so that the file need not grow
+		_, err := s.Put(t.Context(), "k", nil)
+		require.NoError(t, err)
+	}
+	require.NoError(t, d.fill())
+	_, err := s.Put(t.Context(), "k", nil)
+	require.ErrorIs(t, err, backend.ErrFull)
+	require.ErrorIs(t, err, backend.ErrUnknown, "bbolt does not say which write had no space")
+	require.NoError(t, d.heal())
+	_, err = s.Put(t.Context(), "k", nil)
+	require.NoError(t, err)
+}
+
+// A disk that hangs looks like a transaction that does not end.
+func TestHangingDisk(t *testing.T) {
+	f, _ := openFile(t, bbolt.Options{})
+	s := openStore(t, f)
+	l, err := s.Lease(t.Context(), MinTTL)
+	require.NoError(t, err)
+	first, err := s.Put(t.Context(), "k", []byte("1"), backend.WithLease(l))
+	require.NoError(t, err)
+	hang, err := f.db.Begin(true)
+	require.NoError(t, err)
+
+	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	value := []byte("2")
+	_, err = s.Put(short, "k", value)
+	require.ErrorIs(t, err, backend.ErrUnknown, "it was at work")
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	value[0] = 'X'
+	short, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, s.Delete(short, "k"), backend.ErrUnavailable, "it waited for its turn")
+
+	<-l.Done()
+	require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+	e, err := s.Get(t.Context(), "k")
+	require.NoError(t, err, "reads wait for nobody")
+	require.Equal(t, first, e.Revision)
+
+	require.NoError(t, hang.Rollback())
+	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), "k")) // in its turn: after the lost write
+	defer stop()
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: first + 1, Puts: []backend.Entry{
+		{Key: "k", Value: []byte("2"), Revision: first + 1},
+	}})
+}
+
+func TestExpiryIsTriedAgain(t *testing.T) {
+	f, d := openFile(t, bbolt.Options{})
+	holder, other := f.Open(), openStore(t, f)
+	l, err := holder.Lease(t.Context(), MinTTL)
+	require.NoError(t, err)
+	rev, err := holder.Put(t.Context(), "k", nil, backend.WithLease(l))
+	require.NoError(t, err)
+	require.NoError(t, holder.Close())
+	next, stop := iter.Pull2(other.WatchPrefix(t.Context(), ""))
+	defer stop()
+	state := []backend.Entry{{Key: "k", Value: []byte{}, Revision: rev, Lease: l.ID()}}
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: rev, Puts: state})
+	require.NoError(t, d.fail())
+	requireNext(t, next, backend.Update{Snapshot: true, Revision: rev, Puts: state}) // after the first attempt
+	require.NoError(t, d.heal())
+	for u, err, _ := next(); len(u.Deletes) == 0; u, err, _ = next() { // another may have failed meanwhile
+		require.NoError(t, err)
+	}
+}
+
+// reopen opens a file and a store on it.
+func reopen(t *testing.T, path string) (*File, *Store) {
+	t.Helper()
+	f, err := Open(path, bbolt.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	return f, openStore(t, f)
+}
+
+func openStore(t *testing.T, f *File) *Store {
+	t.Helper()
+	s := f.Open()
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+func requireNext(t *testing.T, next func() (backend.Update, error, bool), want backend.Update) {
+	t.Helper()
+	u, err, _ := next()
+	require.NoError(t, err)
+	require.Equal(t, want, u)
+}

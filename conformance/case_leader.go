@@ -25,7 +25,7 @@ func leaderChanges() []Case {
 // deposedLeader asks every node, so the paused leader too, for what was written
 // behind its back, and lets it go on with the questions in its hands.
 func deposedLeader(t *proof) {
-	const rounds = 5
+	const rounds, atOnce = 3, 40 // the old leader has little time to err in
 	m := power[MajorityLoser](t)
 	var readers, writers []Store
 	for range t.Describe().Nodes {
@@ -42,10 +42,12 @@ func deposedLeader(t *proof) {
 
 		var reads sync.WaitGroup
 		for _, s := range readers {
-			reads.Go(func() {
-				e, err := s.Get(t.ctx, "k")
-				readsNew(t, now, []backend.Entry{e}, err)
-			})
+			for range atOnce {
+				reads.Go(func() {
+					e, err := s.Get(t.ctx, "k")
+					readsNew(t, now, []backend.Entry{e}, err)
+				})
+			}
 			reads.Go(func() {
 				entries, _, err := backend.List(t.ctx, s, "k")
 				readsNew(t, now, entries, err)

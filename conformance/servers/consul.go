@@ -45,7 +45,9 @@ func (consul) args(cfg Config, nodes []*Node, self *Node) []string {
 		// Elections as fast as Consul allows: its default of 5 is meant for the smallest of machines.
 		"performance": fields{"raft_multiplier": 1},
 		// Production has 10s here and refuses anything shorter.
-		"session_ttl_min":         cfg.SessionTTLMin.String(),
+		"session_ttl_min": cfg.SessionTTLMin.String(),
+		// A node that is paused for long must not come back without a vote: for ten seconds a second pause would stop the cluster.
+		"autopilot":               fields{"cleanup_dead_servers": false},
 		"leave_on_terminate":      false,
 		"skip_leave_on_interrupt": true,
 		"connect":                 fields{"enabled": false},

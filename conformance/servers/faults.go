@@ -32,7 +32,8 @@ func (c *Cluster) Resume(ctx context.Context) error {
 	return c.WaitReady(ctx)
 }
 
-// PauseLeader stops the node that leads, and returns when the others answer under another leader.
+// PauseLeader stops the node that leads, and returns when another one leads and answers. The rest may still be busy with calls that
+// hang on the old leader: a Consul gives those up only after half a minute.
 func (c *Cluster) PauseLeader(ctx context.Context) error {
 	old, err := c.Leader(ctx)
 	if err != nil {
@@ -41,10 +42,11 @@ func (c *Cluster) PauseLeader(ctx context.Context) error {
 	if err := old.Pause(ctx); err != nil {
 		return err
 	}
-	if _, err := c.Leader(ctx); err != nil {
+	next, err := c.Leader(ctx)
+	if err != nil {
 		return err
 	}
-	return c.WaitReady(ctx)
+	return next.waitReady(ctx)
 }
 
 // PauseFollowers stops every node but the one that leads.

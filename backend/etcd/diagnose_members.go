@@ -149,7 +149,7 @@ func (d *diagnosis) alarms(ctx context.Context) backend.Finding {
 	found.Found = strings.Join(names, ", ")
 	if found.Remedy == "" {
 		found.Remedy = "Nothing is written until there is space and the alarm is off. Drop the history, give the space back, and go on:\n" +
-			d.ctl("compact", d.revision()) + "\n" +
+			d.ctl("compaction --physical", d.revision()) + "\n" +
 			d.ctl("defrag --cluster") + "\n" +
 			d.ctl("alarm disarm") + "\n" +
 			"So that it does not come back: see compaction, and --quota-backend-bytes of the servers."

@@ -66,7 +66,7 @@ func (d *diagnosis) quota(context.Context) backend.Finding {
 	if r.used() >= quotaHigh {
 		f.Verdict = backend.VerdictWarn
 		f.Remedy = "When it is full nothing is written any more. Drop the history and give the space back:\n" +
-			d.ctl("compact", d.revision()) + "\n" +
+			d.ctl("compaction --physical", d.revision()) + "\n" +
 			d.ctl("defrag --cluster") + "\n" +
 			"If that does not help, start the servers with more than\n" +
 			fmt.Sprintf("    --quota-backend-bytes=%d", r.quota)
@@ -111,7 +111,7 @@ func (d *diagnosis) compaction(ctx context.Context) backend.Finding {
 		Found:   fmt.Sprintf("never happened: all revisions are kept, %d so far", now),
 		Remedy: "Servers keep all history until they are full, unless each is started with\n" +
 			"    --auto-compaction-mode=periodic --auto-compaction-retention=1h\n" +
-			"If they are, then the first compaction is still to come. For now:\n" + d.ctl("compact", now),
+			"If they are, then the first compaction is still to come. For now:\n" + d.ctl("compaction", now),
 	}
 }
 

@@ -25,7 +25,7 @@ func leaderChanges() []Case {
 // deposedLeader asks every node, so the paused leader too, for what was written
 // behind its back, and lets it go on with the questions in its hands.
 func deposedLeader(t *proof) {
-	const rounds, atOnce = 3, 40 // the old leader has little time to err in
+	const rounds, atOnce = 5, 40 // the old leader has little time to err in
 	m := power[MajorityLoser](t)
 	var readers, writers []Store
 	for range t.Describe().Nodes {

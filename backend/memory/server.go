@@ -37,8 +37,9 @@ type Server struct {
 
 // A grant is a lease as the server sees it.
 type grant struct {
-	ttl    time.Duration
-	expiry *time.Timer
+	ttl      time.Duration
+	deadline time.Time
+	expiry   *time.Timer
 }
 
 // A watch is fed while it is registered with the server.
@@ -66,15 +67,18 @@ func (s *Server) ExpireLease(id string) bool {
 	return s.revoke(id)
 }
 
-// expire ends a lease whose time has passed.
+// expire ends a lease whose time has passed, unless it was renewed since its
+// timer fired.
 func (s *Server) expire(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.paused != nil {
+	switch g, ok := s.leases[id]; {
+	case !ok || !g.over():
+	case s.paused != nil:
 		s.overdue = append(s.overdue, id)
-		return
+	default:
+		s.revoke(id)
 	}
-	s.revoke(id)
 }
 
 // LoseHistory makes every watch begin again with a snapshot, as after a
@@ -146,16 +150,24 @@ func (s *Server) begin(w *watch) {
 func (s *Server) grant(ttl time.Duration) string {
 	s.lastLease++
 	id := fmt.Sprintf("lease-%d", s.lastLease)
-	s.leases[id] = &grant{ttl: ttl, expiry: time.AfterFunc(ttl, func() { s.expire(id) })}
+	s.leases[id] = &grant{
+		ttl:      ttl,
+		deadline: time.Now().Add(ttl),
+		expiry:   time.AfterFunc(ttl, func() { s.expire(id) }),
+	}
 	return id
 }
 
+func (g *grant) over() bool { return !time.Now().Before(g.deadline) }
+
 func (s *Server) renew(id string) bool {
 	g, ok := s.leases[id]
-	if ok {
-		g.expiry.Reset(g.ttl)
+	if !ok || g.over() { // its timer has fired and waits for the server
+		return false
 	}
-	return ok
+	g.deadline = time.Now().Add(g.ttl)
+	g.expiry.Reset(g.ttl)
+	return true
 }
 
 func (s *Server) revoke(id string) bool {

@@ -62,13 +62,15 @@ func TestResolvePut(t *testing.T) {
 		want  error
 		text  string
 	}{
-		"key":        {"", nil, nil, backend.ErrInvalid, "empty"},
-		"value":      {"k", make([]byte, backend.MaxValue+1), nil, backend.ErrTooLarge, `the value of "k" has 262145 bytes, at most 262144`},
-		"nil option": {"k", nil, []backend.PutOption{nil}, backend.ErrInvalid, "nil option"},
-		"nil lease":  {"k", nil, []backend.PutOption{backend.WithLease(nil)}, backend.ErrInvalid, "WithLease(nil)"},
-		"two leases": {"k", nil, []backend.PutOption{backend.WithLease(l), backend.WithLease(l)}, backend.ErrInvalid, "given twice"},
-		"condition":  {"k", nil, []backend.PutOption{backend.If("a//b", 0)}, backend.ErrInvalid, `condition: invalid: key "a//b"`},
-		"conditions": {"k", nil, many, backend.ErrTooLarge, "65 conditions, at most 64"},
+		"key":          {"", nil, nil, backend.ErrInvalid, "empty"},
+		"value":        {"k", make([]byte, backend.MaxValue+1), nil, backend.ErrTooLarge, `the value of "k" has 262145 bytes, at most 262144`},
+		"nil option":   {"k", nil, []backend.PutOption{nil}, backend.ErrInvalid, "nil option"},
+		"nil lease":    {"k", nil, []backend.PutOption{backend.WithLease(nil)}, backend.ErrInvalid, "WithLease(nil)"},
+		"no condition": {"k", nil, []backend.PutOption{(*backend.Condition)(nil)}, backend.ErrInvalid, "nil option"},
+		"no lease":     {"k", nil, []backend.PutOption{backend.WithLease((*backend.HeldLease)(nil))}, backend.ErrInvalid, "WithLease(nil)"},
+		"two leases":   {"k", nil, []backend.PutOption{backend.WithLease(l), backend.WithLease(l)}, backend.ErrInvalid, "given twice"},
+		"condition":    {"k", nil, []backend.PutOption{backend.If("a//b", 0)}, backend.ErrInvalid, `condition: invalid: key "a//b"`},
+		"conditions":   {"k", nil, many, backend.ErrTooLarge, "65 conditions, at most 64"},
 	} {
 		_, err := backend.ResolvePut(tc.key, tc.value, tc.opts...)
 		require.ErrorIs(t, err, tc.want, name)

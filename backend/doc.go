@@ -53,6 +53,24 @@
 //     been applied, may be applied later, or may never be.
 //   - [ErrClosed]: the store or the lease was closed.
 //
+// A write that ended with ErrUnknown may still be on its way, in the socket of a
+// paused server for example, and for any length of time. It may be applied after
+// a later one that was acknowledged:
+//
+//	Put(ctx, "price", "10") // ErrUnknown: the server hangs
+//	Put(ctx, "price", "12") // acknowledged, by another one
+//	Get(ctx, "price")       // 12
+//	Get(ctx, "price")       // 10: the first server went on
+//
+// Neither waiting nor reading rules that out, but a condition does. A Put with
+// [If] on its own key applies at that one revision of it. So after ErrUnknown
+// read the key, and write on the condition of what was read: once that is
+// acknowledged the lost write was either there to be read, or never will be.
+// (One on revision 0 has another chance when the key is deleted.) [Modify] works
+// like this; called again it may apply a change that has been applied already,
+// unless the value tells. What has no condition should only be repeated where
+// any order of the writes is right.
+//
 // A call that ended with its context matches context.DeadlineExceeded or
 // context.Canceled as well as its class. Reads change nothing, so a read that
 // could not be answered is always ErrUnavailable, never ErrUnknown. When a

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"iter"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -344,8 +345,8 @@ func TestPrefixLeavesOutWhatIsNoKeyThere(t *testing.T) {
 func TestPrefixRefuses(t *testing.T) {
 	inner := memory.New()
 	defer inner.Close()
-	for name, s := range map[string]backend.Store{"key": backend.Prefix(inner, "p/"), "prefix": backend.Prefix(inner, "/p/")} {
-		key := map[string]string{"key": "/k", "prefix": "k"}[name]
+	refuses := func(s backend.Store, key string) {
+		t.Helper()
 		_, err := s.Get(t.Context(), key)
 		require.ErrorIs(t, err, backend.ErrInvalid)
 		_, err = s.Put(t.Context(), key, nil)
@@ -354,4 +355,14 @@ func TestPrefixRefuses(t *testing.T) {
 		_, _, err = backend.List(t.Context(), s, key)
 		require.ErrorIs(t, err, backend.ErrInvalid)
 	}
+	refuses(backend.Prefix(inner, "p/"), "/k")
+	// "a/." and the key "b" would make "a/.b", which is a key.
+	for _, prefix := range []string{"/p/", "a/.", "a//", "..", strings.Repeat("p", backend.MaxKey+1)} {
+		s := backend.Prefix(inner, prefix)
+		refuses(s, "b")
+		_, err := s.Lease(t.Context(), time.Minute)
+		require.ErrorIs(t, err, backend.ErrInvalid, prefix)
+	}
+	_, err := backend.Prefix(inner, "a").Put(t.Context(), "b", nil)
+	require.NoError(t, err, "a prefix need not end with a slash")
 }

@@ -190,6 +190,11 @@ func (m *Mirror) Synced() <-chan struct{} { return m.synced }
 // WaitFor waits until the mirror is complete up to rev, the revision of a Put
 // under its prefix: one's own write can then be read back. It returns
 // context.Cause(ctx) when ctx ends first.
+//
+// It is not for revisions made elsewhere in the store. While nothing changes
+// under the prefix only a confirmation could bring such a one: etcd's does so
+// some seconds later, Consul's never while there are keys under the prefix. Nor
+// need a revision ever come again that was made in a history now lost.
 func (m *Mirror) WaitFor(ctx context.Context, rev Revision) error {
 	for {
 		m.mu.Lock()
@@ -208,7 +213,8 @@ func (m *Mirror) WaitFor(ctx context.Context, rev Revision) error {
 
 // Staleness is the time since the store last confirmed the state, by an update
 // or by saying that there is none. While the watch works it stays below some 30
-// seconds. Before the first snapshot it is negative.
+// seconds. Before the first snapshot, when there is nothing to be stale, it is
+// negative: a limit on it must be checked together with [Mirror.Synced].
 func (m *Mirror) Staleness() time.Duration {
 	heard := m.heard.Load()
 	if heard == nil {

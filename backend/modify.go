@@ -16,8 +16,9 @@ import (
 // Options are those of [Store.Put]. A key that hangs on a lease would be freed
 // from it by a Put without one, so for such a key [WithLease] must be given;
 // else the error is ErrInvalid. A conflict on a condition of the caller's is
-// returned; the loop adds one of its own, and ends with ctx at the latest. If the outcome of a write is unknown the error is ErrUnknown:
-// calling Modify again may then apply change twice.
+// returned; the loop adds one of its own, and ends with ctx at the latest. If the
+// outcome of a write is unknown the error is ErrUnknown: calling Modify again is
+// safe from overwriting or being overwritten, but may apply change twice.
 func Modify(ctx context.Context, s Store, key string, change func(Entry) ([]byte, error), opts ...PutOption) (Revision, error) {
 	resolved, err := ResolvePut(key, nil, opts...)
 	if err != nil {

@@ -1,6 +1,9 @@
 package backend
 
-import "fmt"
+import (
+	"fmt"
+	"reflect"
+)
 
 // A PutOption qualifies a Put: see [If] and [WithLease].
 type PutOption interface {
@@ -37,7 +40,7 @@ type leaseOption struct{ lease Lease }
 
 func (w leaseOption) applyPut(o *PutOptions) {
 	switch {
-	case w.lease == nil:
+	case isNil(w.lease):
 		o.err = fmt.Errorf("%w: WithLease(nil)", ErrInvalid)
 	case o.Lease != nil:
 		o.err = fmt.Errorf("%w: a key hangs on one lease, WithLease was given twice", ErrInvalid)
@@ -57,7 +60,7 @@ func ResolvePut(key string, value []byte, opts ...PutOption) (PutOptions, error)
 		return o, err
 	}
 	for _, opt := range opts {
-		if opt == nil {
+		if isNil(opt) {
 			return o, fmt.Errorf("%w: nil option for Put of %q", ErrInvalid, key)
 		}
 		opt.applyPut(&o)
@@ -66,6 +69,13 @@ func ResolvePut(key string, value []byte, opts ...PutOption) (PutOptions, error)
 		return o, o.err
 	}
 	return o, checkConditions(o.Conditions)
+}
+
+// isNil reports whether there is nothing in an interface, or only a nil pointer,
+// which a comparison with nil does not tell.
+func isNil(v any) bool {
+	p := reflect.ValueOf(v)
+	return !p.IsValid() || p.Kind() == reflect.Pointer && p.IsNil()
 }
 
 // CheckDelete checks the arguments of a Delete as every driver must. Errors:

@@ -17,7 +17,29 @@ func Prefix(s Store, prefix string) Store {
 	if prefix == "" {
 		return s
 	}
+	if err := CheckPrefix(prefix); err != nil {
+		return refusing{err}
+	}
 	return &prefixed{store: s, prefix: prefix}
+}
+
+// refusing is a store that fails every call with one error.
+type refusing struct{ err error }
+
+func (r refusing) Lease(context.Context, time.Duration) (Lease, error) { return nil, r.err }
+
+func (r refusing) Put(context.Context, string, []byte, ...PutOption) (Revision, error) {
+	return 0, r.err
+}
+
+func (r refusing) Get(_ context.Context, key string) (Entry, error) {
+	return Entry{Key: key}, r.err
+}
+
+func (r refusing) Delete(context.Context, string, ...Condition) error { return r.err }
+
+func (r refusing) WatchPrefix(context.Context, string) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) { yield(Update{}, r.err) }
 }
 
 type prefixed struct {

@@ -1,9 +1,16 @@
 package credential_test
 
 import (
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,4 +101,46 @@ func TestTLSNamesTheFileAtFault(t *testing.T) {
 	_, err = credential.TLS{CertFile: junk, KeyFile: junk}.Config()
 	require.ErrorContains(t, err, "client certificate "+junk)
 	assert.False(t, credential.TLS{}.Enabled())
+}
+
+// Whoever renews a certificate replaces two files, one after the other. A
+// handshake in between uses the pair of before.
+func TestTLSCertificateIsBeingRenewed(t *testing.T) {
+	dir := t.TempDir()
+	settings := credential.TLS{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	replace := func(name string, content []byte) { require.NoError(t, os.WriteFile(name, content, 0o600)) }
+	oldCert, oldKey := selfSigned(t)
+	newCert, newKey := selfSigned(t)
+	replace(settings.CertFile, oldCert)
+	replace(settings.KeyFile, oldKey)
+	cfg, err := settings.Config()
+	require.NoError(t, err)
+	shown := func() []byte {
+		pair, err := cfg.GetClientCertificate(nil)
+		require.NoError(t, err)
+		require.Equal(t, pair.Leaf.PublicKey, pair.PrivateKey.(crypto.Signer).Public(), "the pair is mixed")
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
+	}
+	require.Equal(t, oldCert, shown())
+
+	replace(settings.CertFile, newCert)
+	require.Equal(t, oldCert, shown(), "the new certificate has no key yet")
+	replace(settings.KeyFile, newKey[:20])
+	require.Equal(t, oldCert, shown(), "the key is being written")
+	replace(settings.KeyFile, newKey)
+	require.Equal(t, newCert, shown())
+	require.NoError(t, os.Remove(settings.CertFile))
+	require.Equal(t, newCert, shown())
+}
+
+func selfSigned(t *testing.T) (certificate, key []byte) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
+	require.NoError(t, err)
+	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
+	require.NoError(t, err)
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 )
 
 // TLS names the files of a client's TLS settings. The zero value asks for none.
@@ -19,8 +20,10 @@ type TLS struct {
 // Enabled reports whether any setting is given.
 func (t TLS) Enabled() bool { return t != TLS{} }
 
-// Config reads the files. The client certificate is read again for every
-// handshake, so a renewed one is used without a restart. Errors name the file.
+// Config reads the files. The client certificate and its key are read again for
+// every handshake, so renewed ones are used without a restart; as long as they
+// can't be read or do not belong together, because they are just being replaced,
+// the last good pair is used. Errors name the file.
 func (t TLS) Config() (*tls.Config, error) {
 	if (t.CertFile == "") != (t.KeyFile == "") {
 		return nil, errors.New("TLS: a client certificate needs both a certificate and a key file")
@@ -39,10 +42,18 @@ func (t TLS) Config() (*tls.Config, error) {
 	if t.CertFile == "" {
 		return cfg, nil
 	}
-	if _, err := t.keyPair(); err != nil {
+	pair, err := t.keyPair()
+	if err != nil {
 		return nil, err
 	}
-	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return t.keyPair() }
+	var last atomic.Pointer[tls.Certificate]
+	last.Store(pair)
+	cfg.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+		if pair, err := t.keyPair(); err == nil {
+			last.Store(pair)
+		}
+		return last.Load(), nil
+	}
 	return cfg, nil
 }
 

@@ -34,7 +34,7 @@ func (d *diagnosis) credentials(ctx context.Context) backend.Finding {
 	case errors.As(err, &status) && strings.Contains(status.Body, textDisabled):
 		return fine("ACLs are off: whoever reaches Consul may do everything")
 	case isDenied(err) && !d.store.identified() && strings.Contains(err.Error(), textNoToken):
-		return d.anonymous()
+		return d.anonymous(ctx)
 	case isDenied(err):
 		d.blocked = "the credentials are refused"
 		return backend.Finding{Verdict: backend.VerdictFail, Found: d.reason(err)}
@@ -67,13 +67,18 @@ func (d *diagnosis) described(token api.ACLToken) backend.Finding {
 	return f
 }
 
-// anonymous is the finding of a store without a token where ACLs are on. Consul
-// does not tell it that keys were left out of a list.
-func (d *diagnosis) anonymous() backend.Finding {
-	for _, v := range d.visits {
-		if v.byRule == "allow" {
-			return fine("no token is given; ACLs are on, and allow what they don't deny")
-		}
+// anonymous is the finding of a store without a token where ACLs are on. Unless
+// Consul is told otherwise, such a client does not learn that keys were left
+// out of a list.
+func (d *diagnosis) anonymous(ctx context.Context) backend.Finding {
+	_, meta, err := d.store.client.KV().Keys(readablePart(d.store.root), "", (&api.QueryOptions{}).WithContext(ctx))
+	switch {
+	case isDenied(err):
+		return fine("no token is given; ACLs are on, and lists are refused openly")
+	case err != nil:
+		return unseen(d.reason(err))
+	case meta.DefaultACLPolicy == "allow":
+		return fine("no token is given; ACLs are on, and allow what they don't deny")
 	}
 	return backend.Finding{
 		Verdict: backend.VerdictWarn,

@@ -14,7 +14,10 @@ import (
 	"github.com/seed27495941/seckill/app/ops"
 	"github.com/seed27495941/seckill/app/process"
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/app/tracing"
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/backend/metrics"
+	"github.com/seed27495941/seckill/backend/trace"
 )
 
 // Options say what a process is.
@@ -43,6 +46,21 @@ type Addresses struct {
 // abort ends, at once. See [process.Run]. All addresses are taken before
 // anything is said to anybody.
 func Run(stop, abort context.Context, o Options) error {
+	measured := metrics.New(o.Store)
+	o.Store = measured
+	if o.Settings.Trace.Endpoint != "" {
+		spans, err := tracing.Start(abort, tracing.Config{Endpoint: o.Settings.Trace.Endpoint, Version: o.Version, Log: o.Log})
+		if err != nil {
+			return err
+		}
+		defer spans.Close(abort)
+		// Keys name nodes and sales, never buyers.
+		o.Store = trace.New(measured, spans.Provider(), trace.Options{System: o.Settings.Backend, WholeKeys: true})
+	}
+	return run(stop, abort, o, measured)
+}
+
+func run(stop, abort context.Context, o Options, measured *metrics.Store) error {
 	n, err := node.New(node.Config{
 		Store:    o.Store,
 		Backend:  o.Settings.Backend,
@@ -54,7 +72,7 @@ func Run(stop, abort context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	b := &builder{Options: o, node: n}
+	b := &builder{Options: o, node: n, measured: measured}
 	if err := b.build(abort); err != nil {
 		return errors.Join(err, b.close())
 	}
@@ -72,6 +90,7 @@ func Run(stop, abort context.Context, o Options) error {
 type builder struct {
 	Options
 	node      *node.Node
+	measured  *metrics.Store
 	servers   []process.Server
 	announced []process.Task
 	addresses Addresses
@@ -91,7 +110,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	b.addresses.Ops, err = b.serve(ctx, "ops", b.Settings.Ops, ops.New(b.node.Status))
+	b.addresses.Ops, err = b.serve(ctx, "ops", b.Settings.Ops, ops.New(b.node.Status, b.measured))
 	return err
 }
 

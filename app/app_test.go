@@ -45,11 +45,17 @@ func options(t *testing.T, store *memory.Store) app.Options {
 
 func start(t *testing.T) *running {
 	t.Helper()
+	return startWith(t, func(*app.Options) {})
+}
+
+func startWith(t *testing.T, change func(o *app.Options)) *running {
+	t.Helper()
 	r := &running{T: t, store: memory.New(), client: http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	t.Cleanup(func() { require.NoError(t, r.store.Close()) })
 	o := options(t, r.store)
 	ready := make(chan app.Addresses, 1)
 	o.Ready = func(at app.Addresses) { ready <- at }
+	change(&o)
 
 	abort := context.WithoutCancel(t.Context()) // that one ends before the test's cleanup
 	ctx, cancel := context.WithCancel(abort)

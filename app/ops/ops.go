@@ -14,13 +14,15 @@ import (
 	"github.com/seed27495941/seckill/app/node"
 )
 
-// New makes the service of a process from what it says about itself.
-func New(status func() node.Status) http.Handler {
+// New makes the service of a process from what it says about itself, and from
+// the metrics of its store.
+func New(status func() node.Status, store prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		&collector{status},
+		store,
 	)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{Registry: registry}))

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -89,6 +90,13 @@ var (
 		return !unspecified(host) && port != "0"
 	})
 
+	// People put passwords into this one too.
+	collector = kind[string]{
+		expected: "host:port of an OpenTelemetry collector, such as 127.0.0.1:4317, or that as an http or https URL",
+		parse:    parseCollector,
+		hidden:   true,
+	}
+
 	// Until operators log in, the admin service is for this machine only.
 	loopback = addressKind("a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet", func(host, _ string) bool {
 		ip, err := netip.ParseAddr(host)
@@ -116,6 +124,24 @@ func addressKind(expected string, good func(host, port string) bool) kind[string
 		_, err = strconv.ParseUint(port, 10, 16)
 		return s, err == nil && good(host, port)
 	}}
+}
+
+// parseCollector makes a URL of what is not one. What is not encrypted needs no
+// scheme, as with the store's endpoints.
+func parseCollector(value any) (string, bool) {
+	s, ok := value.(string)
+	if !ok {
+		return "", false
+	}
+	if !strings.Contains(s, "://") {
+		s = "http://" + s
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" {
+		return "", false
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return s, err == nil && port > 0 && s == u.Scheme+"://"+u.Host // and nothing else
 }
 
 // parseList takes a list of texts, or one text with commas in it.

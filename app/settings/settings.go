@@ -37,6 +37,7 @@ type Settings struct {
 	Ops     Listener
 	Node    Node
 	Log     Log
+	Trace   Trace
 
 	// DrainTimeout bounds how long requests in flight may take when the
 	// process is told to stop.
@@ -84,6 +85,13 @@ type Node struct {
 type Log struct {
 	Level  string // what the cluster config's logLevel falls back to
 	Format string
+}
+
+// Trace is about following requests through processes.
+type Trace struct {
+	// Endpoint is the collector that spans go to, as a URL. Empty: there are
+	// none.
+	Endpoint string
 }
 
 // Defaults are the settings of a process that is told nothing.

@@ -141,6 +141,8 @@ func TestBadFilesAreRefused(t *testing.T) {
 			`f.toml: api.advertise: expected host:port where other nodes reach this one, such as 10.10.11.12:8080, got "0.0.0.0:8080"`},
 		"admin for all": {"f.toml", "[admin]\nbind = '0.0.0.0:8081'",
 			`f.toml: admin.bind: expected a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet, got "0.0.0.0:8081"`},
+		"collector": {"f.toml", "[trace]\nendpoint = 'collector'",
+			"f.toml: trace.endpoint: expected host:port of an OpenTelemetry collector, such as 127.0.0.1:4317, or that as an http or https URL"},
 		"datacenter of etcd": {"f.toml", "[store]\ndatacenter = 'dc1'", "f.toml: store.datacenter: the backend etcd has no such option"},
 		"address of memory": {"f.toml", "backend = 'memory'\n[store]\nendpoints = ['a:1']",
 			"f.toml: store.endpoints: the backend memory has no such option"},
@@ -197,6 +199,7 @@ func TestNoErrorShowsASecret(t *testing.T) {
 		{"f.toml", "[store]\npassword = 'hunter2'\nusr = 'x'"},
 		{"f.toml", "[store]\ntoken = 'hunter2'"},
 		{"f.toml", "[store]\nendpoints = ['http://me:hunter2@a:1', '']"},
+		{"f.toml", "[trace]\nendpoint = 'http://me:hunter2@a:1'"},
 		{"f.yaml", "store:\n  password: *hunter2"},
 		{"f.yaml", "store:\n  password: [hunter2]"},
 		{"f.yaml", "store:\n  password: 'hunter2"},
@@ -222,6 +225,27 @@ func TestAdvertiseIsCalledInTheEnvironmentAsItsFlagIs(t *testing.T) {
 	s, err := settings.Load(settings.Sources{Environ: []string{"SECKILL_ADVERTISE=10.9.9.9:80"}})
 	require.NoError(t, err)
 	assert.Equal(t, "10.9.9.9:80", s.API.Advertise)
+}
+
+func TestTheCollectorIsAURL(t *testing.T) {
+	for given, want := range map[string]string{
+		"127.0.0.1:4317":         "http://127.0.0.1:4317",
+		"collector:4317":         "http://collector:4317",
+		"[::1]:4317":             "http://[::1]:4317",
+		"http://collector:4317":  "http://collector:4317",
+		"https://collector:4317": "https://collector:4317",
+	} {
+		s, err := settings.Load(settings.Sources{Environ: []string{"SECKILL_TRACE_ENDPOINT=" + given}})
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Trace.Endpoint)
+	}
+	for _, bad := range []string{
+		"collector", ":4317", "collector:otlp", "collector:0", "collector:99999", "://a:1", "grpc://a:1", "http://a", "http://me@a:1",
+		"http://a:1/", "http://a:1/v1/traces", "http://a:1?x", "http://a:1#x", "a b:1", "%zz:1",
+	} {
+		_, err := settings.Load(settings.Sources{Environ: []string{"SECKILL_TRACE_ENDPOINT=" + bad}})
+		require.ErrorContains(t, err, "SECKILL_TRACE_ENDPOINT: expected host:port of an OpenTelemetry collector", bad)
+	}
 }
 
 func TestReachable(t *testing.T) {

@@ -68,8 +68,9 @@ type logFlags struct {
 
 // serviceFlags are for every process that serves.
 type serviceFlags struct {
-	OpsBind      string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
-	DrainTimeout string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
+	OpsBind       string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
+	TraceEndpoint string `setting:"trace.endpoint" placeholder:"HOST:PORT" help:"OpenTelemetry collector that spans of store calls are sent to, by OTLP over gRPC; without it there are none. With TLS: https://HOST:PORT."`
+	DrainTimeout  string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
 }
 
 type apiFlags struct {

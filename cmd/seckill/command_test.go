@@ -160,6 +160,7 @@ func TestHelp(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"up --help", "--ephemeral"},
 		{"api --help", "--advertise=HOST:PORT"},
+		{"api --help", "--trace-endpoint=HOST:PORT"},
 		{"admin --help", "--admin-bind=127.0.0.1:8081"},
 		{"kv --help", "seckill kv put config - < config.json"},
 		{"kv put --help", "--if-revision=N"},
@@ -192,6 +193,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"api", "--datacenter=dc1"}, "seckill: --datacenter: the backend etcd has no such option"},
 		{[]string{"api", "--endpoints=nowhere"}, `seckill: invalid: etcd: endpoint "nowhere": expected host:port`},
 		{[]string{"api", "--node-ttl=6"}, `seckill: --node-ttl: expected a duration above zero, such as 5s or 500ms, got "6"`},
+		{[]string{"api", "--trace-endpoint=collector"}, "seckill: --trace-endpoint: expected host:port of an OpenTelemetry collector"},
 		{[]string{"api", "--backend=memory"}, "seckill: the backend memory lives and ends with one process, so only 'seckill up' can use it"},
 		{[]string{"kv", "list", "--backend=memory"}, "seckill: the backend memory lives and ends with one process, so only 'seckill up' can use it"},
 		{[]string{"admin", "--admin-bind=:8081"}, "the admin service has no login yet"},
@@ -247,6 +249,7 @@ func TestUpServesAndLeavesNothing(t *testing.T) {
 	assert.Equal(t, "ready\n", fetch(t, api+"/readyz"))
 	assert.Contains(t, fetch(t, admin+"/v1/nodes"), `"addr":"`+strings.TrimPrefix(api, "http://")+`"`)
 	assert.Contains(t, fetch(t, ops+"/status"), `"registered": true`)
+	assert.Contains(t, fetch(t, ops+"/metrics"), "\nseckill_store_foreign_keys_total 0\n")
 	out, _, code := seckill(t, "kv", "list", "nodes/", "--keys-only", "--endpoints="+etcd)
 	assert.Zero(t, code)
 	assert.Equal(t, "nodes/"+strings.NewReplacer("http://", "", ".", "-", ":", "-").Replace(api)+"\n", out)
@@ -296,5 +299,6 @@ func TestUpOnConsul(t *testing.T) {
 	c := startUp(t, "--backend=consul", "--endpoints="+consul.Endpoints()[0], "--root=up-on-consul/")
 	assert.Contains(t, c.out.String(), "consul kv get -http-addr")
 	assert.Contains(t, fetch(t, c.found(`ops +(\S+)`)+"/status"), `"backend": "consul"`)
+	assert.Contains(t, fetch(t, c.found(`ops +(\S+)`)+"/metrics"), "\nseckill_store_foreign_keys_total 0\n")
 	c.terminate()
 }

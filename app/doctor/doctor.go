@@ -25,8 +25,12 @@ const (
 	// twice as long).
 	probeTTL = 10 * time.Second
 
-	// checksTime is how many checks may use up all of their time before the
-	// rest is given up.
+	// silences is how many checks in a row may use up their time before the
+	// rest is not tried. One alone may have a reason of its own: a proxy that
+	// holds back watches.
+	silences = 2
+
+	// checksTime is how many checks may use up their time altogether.
 	checksTime = 6
 
 	// goodbyeTime bounds the removal of the probe.
@@ -91,6 +95,7 @@ type examination struct {
 	other  string        // a key that is never written
 
 	blocked string           // why nothing more is tried, "" if it is
+	silent  int              // checks in a row that used up their time
 	lease   backend.Lease    // nil: refused
 	written backend.Revision // of the probe; 0: it can't be written
 	foreign *uint64          // keys of others that the watch left out; nil: it did not come to that
@@ -125,8 +130,15 @@ func (e *examination) attempt(ctx context.Context, c check) backend.Finding {
 	bounded, cancel := context.WithTimeout(ctx, e.bound)
 	defer cancel()
 	f := c.look(bounded)
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return untried(context.Cause(ctx).Error())
+	case bounded.Err() == nil:
+		e.silent = 0
+		return f
+	}
+	if e.silent++; e.silent == silences {
+		e.blocked = "the store does not answer any more"
 	}
 	return f
 }

@@ -22,7 +22,7 @@ const slowPart = 12
 // roundTrip times reads and writes one after the other.
 func (e *examination) roundTrip(ctx context.Context) backend.Finding {
 	reads, err := timed(func() error {
-		_, err := e.store.Get(ctx, e.other)
+		_, err := e.store.Get(ctx, e.probe)
 		if errors.Is(err, backend.ErrNotFound) {
 			return nil
 		}

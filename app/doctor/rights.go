@@ -14,7 +14,7 @@ import (
 // servers. Whether the answer is a refusal is not the question yet.
 func (e *examination) reach(ctx context.Context) backend.Finding {
 	begun := time.Now()
-	_, err := e.store.Get(ctx, e.other)
+	_, err := e.store.Get(ctx, e.probe)
 	took := round(time.Since(begun))
 	switch {
 	case err == nil, errors.Is(err, backend.ErrNotFound):

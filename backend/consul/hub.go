@@ -56,7 +56,10 @@ type hub struct {
 }
 
 // A round is one read of the prefix for those who asked before it began.
-type round struct{ done chan struct{} }
+type round struct {
+	done chan struct{}
+	err  error // why there is no answer; written before done is closed
+}
 
 // join finds or makes the hub of a prefix. leave must be called.
 func (s *Store) join(prefix string) (*hub, error) {
@@ -203,10 +206,8 @@ func (h *hub) fresh(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	case <-r.done:
+		return r.err
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.err
 }
 
 // ask joins the next read of the prefix.
@@ -236,23 +237,33 @@ func (h *hub) read(context.Context) {
 		if r == nil {
 			return
 		}
-		h.readOnce()
+		r.err = h.readOnce()
 		close(r.done)
 	}
 }
 
-// readOnce takes in one fresh answer, or the error that ends the hub.
-func (h *hub) readOnce() {
+// readOnce takes in one fresh answer, or returns the error that ends the hub.
+func (h *hub) readOnce() error {
 	for failures := 0; ; failures++ {
 		begun := h.current()
 		l, err := h.list(0, 0)
 		if err == nil && h.offer(begun, l) != worthless {
-			return
+			return nil
 		}
 		if h.over(err) || !sleep(h.ctx, backoff(failures)) {
-			return
+			return h.end()
 		}
 	}
+}
+
+// end is why a hub that is over has ended.
+func (h *hub) end() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err != nil {
+		return h.err
+	}
+	return context.Cause(h.ctx)
 }
 
 // list reads the prefix. That there is nothing under it, for the first time or

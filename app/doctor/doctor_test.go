@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -107,7 +108,7 @@ func TestNobodyThere(t *testing.T) {
 		set := onNothing()
 		set.Backend, set.Store.Endpoints = string(kind), []string{nowhere(t)}
 		found := examine(t, open(t, set), set)
-		want := all(unknown, append(drivers[set.Backend], generic...)...)
+		want := all(unknown, slices.Concat(drivers[set.Backend], generic)...)
 		found.require(t, want.and(verdicts{"endpoints": fail}))
 		assert.Contains(t, found["endpoints"].Found, "connection refused")
 		assert.Contains(t, found["endpoints"].Remedy, "Nothing listens there")
@@ -137,7 +138,7 @@ func TestAPausedServer(t *testing.T) {
 				and(all(unknown, "right-watch", "right-delete", "round-trip", "lease-bounds", "foreign-keys")))
 
 			found := examine(t, open(t, set), set)
-			found.require(t, all(unknown, append(drivers[set.Backend], generic...)...).and(verdicts{"endpoints": fail}))
+			found.require(t, all(unknown, slices.Concat(drivers[set.Backend], generic)...).and(verdicts{"endpoints": fail}))
 			assert.Contains(t, found["endpoints"].Found, "no answer within 3s")
 			assert.Contains(t, found["endpoints"].Remedy, "hangs or is overloaded")
 		})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -100,7 +101,7 @@ func examineUntil(ctx context.Context, t *testing.T, s backend.Store, set settin
 	}
 	want := generic
 	if _, ok := s.(backend.Diagnoser); ok {
-		want = append(drivers[set.Backend], generic...)
+		want = slices.Concat(drivers[set.Backend], generic)
 	}
 	require.Equal(t, want, checks, "always the same checks in the same order")
 	return found

@@ -2,6 +2,11 @@ package doctor_test
 
 import (
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/consul/api"
@@ -80,10 +85,28 @@ func TestRightsOnConsul(t *testing.T) {
 		})
 	}
 
+	t.Log("a policy of nothing but the remedies is enough")
+	token, _, err := admin.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{Name: "policy-4"}}}, nil)
+	require.NoError(t, err)
+	policy, _, err := admin.ACL().PolicyReadByName("policy-4", nil)
+	require.NoError(t, err)
+	policy.Rules = ""
+	_, _, err = admin.ACL().PolicyUpdate(policy, nil)
+	require.NoError(t, err)
+	_, found := as(credential.Secret(token.SecretID))
+	for _, check := range []string{"right-lease", "right-watch", "version"} {
+		require.NotEmpty(t, found[check].Remedy, check)
+		policy.Rules += typed(found[check].Remedy)[0] + "\n"
+	}
+	_, _, err = admin.ACL().PolicyUpdate(policy, nil)
+	require.NoError(t, err)
+	_, found = as(credential.Secret(token.SecretID))
+	found.require(t, nil)
+
 	t.Log("a token that Consul does not know, and none")
 	const stranger = "3b8d2c1a-0000-0000-0000-000000000000"
-	_, found := as(stranger)
-	found.require(t, all(unknown, append(drivers[settings.Consul], generic...)...).and(verdicts{"endpoints": ok, "credentials": fail}))
+	_, found = as(stranger)
+	found.require(t, all(unknown, slices.Concat(drivers[settings.Consul], generic)...).and(verdicts{"endpoints": ok, "credentials": fail}))
 	assert.Contains(t, found["credentials"].Remedy, "consul acl token create ")
 	assert.NotContains(t, fmt.Sprint(found), stranger)
 	_, found = as("")
@@ -143,7 +166,7 @@ func TestRightsOnEtcd(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			for _, g := range test.grants {
-				must(root.RoleGrantPermission(t.Context(), "shop", g.prefix, clientv3.GetPrefixRangeEnd(g.prefix), g.kind))
+				must(root.RoleGrantPermission(ctx, "shop", g.prefix, clientv3.GetPrefixRangeEnd(g.prefix), g.kind))
 			}
 			defer func() {
 				for _, g := range test.grants {
@@ -162,7 +185,13 @@ func TestRightsOnEtcd(t *testing.T) {
 		})
 	}
 
-	refused := all(unknown, append(drivers[settings.Etcd], generic...)...).and(verdicts{"endpoints": ok, "credentials": fail})
+	t.Log("the remedy helps whoever pastes it")
+	for _, command := range typed(as("shop", "shop")["right-watch"].Remedy) {
+		paste(t, command)
+	}
+	as("shop", "shop").require(t, nil)
+
+	refused := all(unknown, slices.Concat(drivers[settings.Etcd], generic)...).and(verdicts{"endpoints": ok, "credentials": fail})
 	found := as("shop", "hunter2")
 	found.require(t, refused)
 	assert.Contains(t, found["credentials"].Remedy, " user passwd shop")
@@ -170,4 +199,27 @@ func TestRightsOnEtcd(t *testing.T) {
 	found = as("", "")
 	found.require(t, refused)
 	assert.Contains(t, found["credentials"].Remedy, "--user=NAME --password-file=FILE")
+}
+
+// typed are the lines of a remedy that are to be typed.
+func typed(remedy string) (lines []string) {
+	for line := range strings.Lines(remedy) {
+		if line, ok := strings.CutPrefix(line, "    "); ok {
+			lines = append(lines, strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return lines
+}
+
+// paste does to a shell what an operator does who knows the password of root.
+func paste(t *testing.T, command string) {
+	t.Helper()
+	binary, err := servers.Binary(t.Context(), "etcdctl", t.Output())
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink(binary, filepath.Join(dir, "etcdctl")))
+	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", command)
+	shell.Env = append(os.Environ(), "PATH="+dir, "ETCDCTL_PASSWORD=root")
+	out, err := shell.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", command, out)
 }

@@ -17,6 +17,13 @@ import (
 	"github.com/seed27495941/seckill/conformance/servers"
 )
 
+// withUsers runs a server that compares passwords quickly: with the cost that is
+// the default, tests of logins are tests of bcrypt, and of the machine's patience.
+func withUsers(t *testing.T, flags ...string) string {
+	t.Helper()
+	return server(t, servers.Config{Kind: servers.Etcd, Extra: append(flags, "--bcrypt-cost=4")}).Node(0).URL()
+}
+
 // secure switches authentication on, with a user "shop" who may do all below
 // /shop/, and returns a client of root.
 func secure(t *testing.T, endpoint string) *clientv3.Client {
@@ -55,13 +62,13 @@ func as(endpoint, user string, password credential.Secret) etcd.Config {
 }
 
 func TestDenied(t *testing.T) {
-	srv := serve(t)
-	secure(t, srv.Endpoint())
+	endpoint := withUsers(t)
+	secure(t, endpoint)
 	for name, cfg := range map[string]etcd.Config{
-		"nobody":         on(srv.Endpoint()),
-		"wrong password": as(srv.Endpoint(), "shop", "wrong"),
-		"unknown user":   as(srv.Endpoint(), "stranger", "first"),
-		"other keys":     as(srv.Endpoint(), "shop", "first"),
+		"nobody":         on(endpoint),
+		"wrong password": as(endpoint, "shop", "wrong"),
+		"unknown user":   as(endpoint, "stranger", "first"),
+		"other keys":     as(endpoint, "shop", "first"),
 	} {
 		s := open(t, cfg)
 		_, err := s.Get(t.Context(), "k")
@@ -86,9 +93,9 @@ func TestDenied(t *testing.T) {
 }
 
 func TestRightsLostDuringAWatch(t *testing.T) {
-	srv := serve(t)
-	root := secure(t, srv.Endpoint())
-	s := open(t, as(srv.Endpoint(), "shop", "first"))
+	endpoint := withUsers(t)
+	root := secure(t, endpoint)
+	s := open(t, as(endpoint, "shop", "first"))
 	s.SetPulse(100*time.Millisecond, time.Minute)
 	put(t, s, "shop/k", "v")
 	w := watch(t, s, "shop/")
@@ -101,12 +108,12 @@ func TestRightsLostDuringAWatch(t *testing.T) {
 }
 
 func TestAuthenticationSwitchedOnAndOff(t *testing.T) {
-	srv := serve(t)
-	s := open(t, as(srv.Endpoint(), "shop", "first"))
+	endpoint := withUsers(t)
+	s := open(t, as(endpoint, "shop", "first"))
 	put(t, s, "shop/k", "off")
 	w := watch(t, s, "shop/")
 	w.next()
-	root := secure(t, srv.Endpoint())
+	root := secure(t, endpoint)
 	put(t, s, "shop/k", "on")
 	require.Equal(t, "on", string(w.next().Puts[0].Value))
 	fresh := watch(t, s, "shop/") // joins a stream that carries no login
@@ -124,11 +131,9 @@ func TestAuthenticationSwitchedOnAndOff(t *testing.T) {
 // A stream keeps the login that it was opened with, and the server does not
 // mind when that becomes void. Whoever asks for the rights with it is denied.
 func TestTheLoginOfAStreamBecomesVoid(t *testing.T) {
-	srv := serve(t)
-	root := secure(t, srv.Endpoint())
-	cfg := as(srv.Endpoint(), "shop", "first")
-	cfg.RequestTimeout = patience // logins are slow under the race detector
-	s := open(t, cfg)
+	endpoint := withUsers(t)
+	root := secure(t, endpoint)
+	s := open(t, as(endpoint, "shop", "first"))
 	s.SetPulse(100*time.Millisecond, time.Minute)
 	w := watch(t, s, "shop/")
 	w.next()
@@ -145,11 +150,11 @@ func TestTheLoginOfAStreamBecomesVoid(t *testing.T) {
 }
 
 func TestThePasswordFileIsFollowed(t *testing.T) {
-	srv := serve(t)
-	root := secure(t, srv.Endpoint())
+	endpoint := withUsers(t)
+	root := secure(t, endpoint)
 	file := filepath.Join(t.TempDir(), "password")
 	require.NoError(t, os.WriteFile(file, []byte("first\n"), 0o600))
-	s := open(t, etcd.Config{Endpoints: []string{srv.Endpoint()}, User: "shop", PasswordFile: file})
+	s := open(t, etcd.Config{Endpoints: []string{endpoint}, User: "shop", PasswordFile: file})
 	s.SetPulse(100*time.Millisecond, time.Minute) // the rights are asked for meanwhile
 	lease, err := s.Lease(t.Context(), time.Minute)
 	require.NoError(t, err)
@@ -172,9 +177,9 @@ func TestThePasswordFileIsFollowed(t *testing.T) {
 }
 
 func TestManyCallsShareALogin(t *testing.T) {
-	srv := serve(t)
-	secure(t, srv.Endpoint())
-	s := open(t, as(srv.Endpoint(), "shop", "first"))
+	endpoint := withUsers(t)
+	secure(t, endpoint)
+	s := open(t, as(endpoint, "shop", "first"))
 	begun := time.Now()
 	var calls sync.WaitGroup
 	for range 50 {
@@ -184,16 +189,16 @@ func TestManyCallsShareALogin(t *testing.T) {
 		})
 	}
 	calls.Wait()
-	// Each login is a bcrypt comparison in the server: fifty would take seconds.
+	// Each login is a bcrypt comparison in the server: at its default cost fifty would take seconds.
 	t.Logf("%v", time.Since(begun))
 }
 
 // A token expires while nobody uses it: also that of a stream which later
 // watches join.
 func TestATokenExpires(t *testing.T) {
-	srv := server(t, servers.Config{Kind: servers.Etcd, Extra: []string{"--auth-token-ttl=1"}})
-	secure(t, srv.Endpoints()[0])
-	s := open(t, as(srv.Endpoints()[0], "shop", "first"))
+	endpoint := withUsers(t, "--auth-token-ttl=1")
+	secure(t, endpoint)
+	s := open(t, as(endpoint, "shop", "first"))
 	put(t, s, "shop/k", "v")
 	first := watch(t, s, "shop/")
 	first.next()

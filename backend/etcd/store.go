@@ -85,7 +85,7 @@ func Open(cfg Config) (*Store, error) {
 	s.secured = cfg.User != "" || cfg.TLS.CertFile != ""
 	s.close = sync.OnceValue(client.Close)
 	if cfg.User != "" {
-		s.login = newLogin(cfg.User, password, cfg.PasswordFile != "", client.ActiveConnection())
+		s.login = newLogin(cfg.User, password, cfg.PasswordFile != "", connection(client))
 	}
 	return s, nil
 }
@@ -95,7 +95,11 @@ func Open(cfg Config) (*Store, error) {
 // client's business. The store uses the client's connection and not its
 // interfaces, so a client whose KV was wrapped (clientv3/namespace) needs Root
 // instead. See [TrackSends] for what such a client should be dialed with.
-// Errors: backend.ErrInvalid.
+//
+// A client that logs in by itself, with a Username, makes clientv3 repeat calls
+// without telling: a write whose answer a proxy dropped by canceling it may then
+// be applied twice, or fail on its own condition. Let [Open] have the user
+// instead. Errors: backend.ErrInvalid.
 func New(client *clientv3.Client, cfg Config) (*Store, error) {
 	if client == nil || client.ActiveConnection() == nil {
 		return nil, fmt.Errorf("%w: etcd: expected a client with a connection", backend.ErrInvalid)
@@ -114,7 +118,7 @@ func New(client *clientv3.Client, cfg Config) (*Store, error) {
 }
 
 func newStore(client *clientv3.Client, cfg Config) *Store {
-	conn := client.ActiveConnection()
+	conn := connection(client)
 	s := &Store{
 		client:  client,
 		kv:      pb.NewKVClient(conn),

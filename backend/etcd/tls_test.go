@@ -109,6 +109,14 @@ func TestTLS(t *testing.T) {
 		}
 	}
 
+	// A handshake that meets a renewal between its two files.
+	renewing := good
+	renewing.CertFile = file(t, "cert.pem", clientCert)
+	s := open(t, etcd.Config{Endpoints: []string{srv.Node(0).URL()}, TLS: renewing})
+	next, _ := a.issue("shop")
+	require.NoError(t, os.WriteFile(renewing.CertFile, next, 0o600))
+	put(t, s, "k", "v")
+
 	wrongName := good
 	wrongName.ServerName = "another.test"
 	wrongCA := good
@@ -134,7 +142,7 @@ func TestUsersAndPasswordsOverTLS(t *testing.T) {
 	roots.AddCert(a.cert)
 	srv := server(t, servers.Config{
 		Kind:  servers.Etcd,
-		Extra: []string{"--cert-file=cert.pem", "--key-file=key.pem"},
+		Extra: []string{"--cert-file=cert.pem", "--key-file=key.pem", "--bcrypt-cost=4"},
 		Files: map[string][]byte{"cert.pem": serverCert, "key.pem": serverKey},
 		TLS:   &tls.Config{RootCAs: roots},
 	})

@@ -82,15 +82,15 @@ func (s *Store) read(ctx context.Context, op, key string, call func(ctx context.
 	}
 }
 
-// write makes a call that changes something. It is repeated only when the
-// server certainly did nothing because it is waiting for a leader.
+// write makes a call that changes something. It is repeated only when a member
+// certainly did nothing, because it is waiting for a leader or is a learner.
 func (s *Store) write(ctx context.Context, op, key string, call func(ctx context.Context) error) error {
 	for b := (backoff{}); ; {
 		f := s.try(ctx, call)
 		if f == nil {
 			return nil
 		}
-		if !leaderless(f.err) || !b.wait(ctx) {
+		if !unfit(f.err) || !b.wait(ctx) {
 			return f.failure(ctx, op, key)
 		}
 	}

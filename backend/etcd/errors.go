@@ -92,21 +92,22 @@ func staleLogin(err error) bool {
 // notProposed reports whether the server certainly did not put the request
 // into its log.
 func notProposed(err error) bool {
-	known := rpctypes.Error(err)
-	return leaderless(err) ||
-		errors.Is(known, rpctypes.ErrTooManyRequests) ||
-		errors.Is(known, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner))
+	return unfit(err) || errors.Is(rpctypes.Error(err), rpctypes.ErrTooManyRequests)
 }
 
-// leaderless reports whether the member refused a request because it knew of
-// no leader. Both are only ever said before anything is proposed.
-func leaderless(err error) bool {
-	return errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader) || rpctypes.ErrorDesc(err) == proposalDropped
+// unfit reports whether the member refused a request because it knew of no
+// leader or is a learner. All these are only ever said before anything is
+// proposed, and another member may well take the request.
+func unfit(err error) bool {
+	known := rpctypes.Error(err)
+	return errors.Is(known, rpctypes.ErrNoLeader) ||
+		errors.Is(known, rpctypes.Error(rpctypes.ErrGRPCNotSupportedForLearner)) ||
+		rpctypes.ErrorDesc(err) == proposalDropped
 }
 
 // passing reports whether a read may have a better answer a moment later.
 func passing(err error) bool {
-	return status.Code(err) == codes.Unavailable || leaderless(err)
+	return status.Code(err) == codes.Unavailable || unfit(err)
 }
 
 // loginErrors are those by which a server may refuse a watch.

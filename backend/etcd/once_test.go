@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -37,17 +39,23 @@ func (r *relay) Txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, e
 func newRelay(t *testing.T, endpoint string) (r *relay, addr string) {
 	t.Helper()
 	r = &relay{server: pb.NewKVClient(rawOn(t, endpoint).ActiveConnection())}
+	return r, serveKV(t, r)
+}
+
+// serveKV puts a stand-in for a server's KV on an address.
+func serveKV(t *testing.T, kv pb.KVServer) (addr string) {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := grpc.NewServer()
-	pb.RegisterKVServer(server, r)
+	pb.RegisterKVServer(server, kv)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
 		server.Stop()
 		require.NoError(t, <-served)
 	})
-	return r, l.Addr().String()
+	return l.Addr().String()
 }
 
 // clientv3 repeats a call that was canceled by anybody but its caller. A write
@@ -72,6 +80,31 @@ func TestAWriteIsSentOnce(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "v", string(got.Value), "it was applied")
 	}
+}
+
+// A learner is a member that refuses what concerns all: a write, and a read that
+// has to be up to date.
+type learner struct{ pb.UnimplementedKVServer }
+
+func (learner) Put(context.Context, *pb.PutRequest) (*pb.PutResponse, error) {
+	return nil, rpctypes.ErrGRPCNotSupportedForLearner
+}
+
+func (learner) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return nil, rpctypes.ErrGRPCNotSupportedForLearner
+}
+
+func TestALearnerAmongTheEndpoints(t *testing.T) {
+	other := serveKV(t, learner{})
+	s := open(t, on("http://"+other, serve(t).Endpoint()))
+	for range 10 {
+		rev := put(t, s, "k", "v")
+		got, err := s.Get(t.Context(), "k")
+		require.NoError(t, err)
+		require.Equal(t, rev, got.Revision)
+	}
+	_, err := open(t, on(other)).Put(within(t, 200*time.Millisecond), "k", nil)
+	require.ErrorIs(t, err, backend.ErrUnavailable, "certainly not applied")
 }
 
 // clientv3 also repeats a call whose login is void, just as it was: a hundred

@@ -118,7 +118,7 @@ func (e *examination) rightWatch(ctx context.Context) backend.Finding {
 		}
 		left := e.foreignCount() - before
 		e.foreign = &left
-		seen = fmt.Sprintf("a snapshot of %d keys after %v", len(u.Puts), round(time.Since(begun)))
+		seen = fmt.Sprintf("a snapshot with %d keys of others after %v", len(slices.DeleteFunc(u.Puts, e.ours)), round(time.Since(begun)))
 		if e.written == 0 {
 			return fine("%s; nothing could be written for it to see", seen)
 		}
@@ -132,8 +132,10 @@ func (e *examination) rightWatch(ctx context.Context) backend.Finding {
 
 // tells reports whether an update has the last write of the probe.
 func (e *examination) tells(u backend.Update) bool {
-	return slices.ContainsFunc(u.Puts, func(p backend.Entry) bool { return p.Key == e.probe && p.Revision >= e.written })
+	return slices.ContainsFunc(u.Puts, func(p backend.Entry) bool { return e.ours(p) && p.Revision >= e.written })
 }
+
+func (e *examination) ours(p backend.Entry) bool { return p.Key == e.probe }
 
 // foreignCount is what the driver has counted so far; 0 if it counts nothing.
 func (e *examination) foreignCount() uint64 {

@@ -159,7 +159,7 @@ func (d *diagnosis) members(ctx context.Context) backend.Finding {
 	if err := d.ask(ctx, "/v1/status/peers", &peers); err != nil {
 		return unseen(d.reason(err))
 	}
-	f := fine("%d servers in Raft, of which %d may fail", len(peers), (len(peers)-1)/2)
+	f := fine("servers: %d, may fail: %d", len(peers), (len(peers)-1)/2)
 	switch len(peers) {
 	case 0:
 		f = unseen("no server is named")

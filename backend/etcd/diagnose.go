@@ -195,11 +195,12 @@ func (d *diagnosis) ctl(args ...any) string {
 	return command + " " + strings.TrimSuffix(fmt.Sprintln(args...), "\n")
 }
 
-// names are the endpoints as they can be shown.
-func (d *diagnosis) names() []string {
-	names := make([]string, len(d.visits))
-	for i, v := range d.visits {
-		names[i] = withoutUser(v.endpoint)
+// names are the endpoints that answer, as they can be shown.
+func (d *diagnosis) names() (names []string) {
+	for _, v := range d.visits {
+		if v.answered() {
+			names = append(names, withoutUser(v.endpoint))
+		}
 	}
 	return names
 }

@@ -73,7 +73,7 @@ func (d *diagnosis) members(ctx context.Context) backend.Finding {
 			voters++
 		}
 	}
-	found := fine("%d voting, of which %d may fail", voters, (voters-1)/2)
+	found := fine("voting: %d, may fail: %d", voters, (voters-1)/2)
 	switch {
 	case len(learners) > 0:
 		found.Verdict = backend.VerdictWarn

@@ -94,4 +94,12 @@
 // merges what a slow consumer of a watch has not taken; [State], which turns
 // one snapshot after another into changes; [Failure], which builds an error of
 // a class. The driver in package memory is the shortest complete example.
+//
+// # Writing a wrapper
+//
+// A Store around a Store adds one thing to every driver, as [Prefix] and the
+// packages metrics and trace do. It hands a [Lease] on as it got it: drivers
+// know their own by type, and one inside another is a lease of another store to
+// them. Contexts and errors go through as they are. What a driver has beyond the
+// five methods is hidden by a wrapper, so one that needs it is the innermost.
 package backend

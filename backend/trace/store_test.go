@@ -254,6 +254,7 @@ func TestAWatchThatAnErrorEnds(t *testing.T) {
 		end()
 		assert.Equal(t, "watch dir", failure.Name())
 		assert.Equal(t, sdk.Status{Code: codes.Error, Description: "closed"}, failure.Status())
+		require.Len(t, failure.Links(), 1)
 		assert.Equal(t, first.SpanContext(), failure.Links()[0].SpanContext)
 
 		f.watch("dir/")()

@@ -35,7 +35,7 @@ const (
 // A watch that joins must see a state at least as new as its beginning, so for
 // it the prefix is read anew, once for all that wait at the time (fresh).
 // Following, with blocking queries, begins when a watch wants a second update:
-// a List is a single request, or two if it is of nothing and carries no token.
+// a List is a single request, or two if it is of nothing.
 type hub struct {
 	store  *Store
 	prefix string // physical
@@ -272,7 +272,7 @@ func (h *hub) end() error {
 func (h *hub) list(index uint64, wait time.Duration) (listing, error) {
 	l, err := h.store.list(h.ctx, h.prefix, index, wait)
 	stillEmpty := index > 0 && len(h.current().entries) == 0
-	if err != nil || len(l.entries) > 0 || stillEmpty || h.store.identified() {
+	if err != nil || len(l.entries) > 0 || stillEmpty {
 		return l, err
 	}
 	return l, h.store.mayRead(h.ctx, h.prefix)

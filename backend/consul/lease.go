@@ -90,7 +90,7 @@ func (s *Store) grant(ctx context.Context, ttl time.Duration) (backend.Grant, er
 }
 
 func (s *Store) createSession(ctx context.Context, ttl time.Duration) (id string, sent time.Time, err error) {
-	sending, x := trace(ctx)
+	sending, x := s.trace(ctx)
 	sent = time.Now()
 	id, _, err = s.client.Session().CreateNoChecks(&api.SessionEntry{
 		Name:      sessionName,
@@ -145,7 +145,7 @@ func (s *Store) destroy(ctx context.Context, id string) error {
 		return err
 	}
 	defer cancel()
-	sending, x := trace(ctx)
+	sending, x := s.trace(ctx)
 	if _, err := s.client.Session().Destroy(id, (&api.WriteOptions{}).WithContext(sending)); err != nil {
 		return writeFailure(ctx, x, "close lease", id, err)
 	}

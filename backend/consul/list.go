@@ -66,9 +66,9 @@ func (s *Store) list(ctx context.Context, prefix string, index uint64, wait time
 
 var errFiltered = api.StatusError{Code: 403, Body: textDenied + ": the token lacks the right to read all keys under the prefix"}
 
-// mayRead reads the key that a prefix itself would be. A client without a token
-// is not told that keys were kept from it by a list, only by a read of one: 403
-// instead of 404. With a token the header tells.
+// mayRead reads the key that a prefix itself would be: 403 instead of 404 tells
+// that the rights are missing. A list tells it only where it leaves keys out,
+// and to a client without a token not even there.
 func (s *Store) mayRead(ctx context.Context, prefix string) error {
 	if prefix == "" {
 		return nil // there is no such key

@@ -158,6 +158,13 @@ func closeBody(req *http.Request) {
 // An exchange knows how far a request got.
 type exchange struct{ asked, reused, wrote atomic.Bool }
 
+// trace observes a call. The store's own transport always tells what it sends.
+func (s *Store) trace(ctx context.Context) (context.Context, *exchange) {
+	ctx, x := trace(ctx)
+	x.asked.Store(s.transport != nil)
+	return ctx, x
+}
+
 // trace observes the requests sent with the context returned.
 func trace(ctx context.Context) (context.Context, *exchange) {
 	x := &exchange{}

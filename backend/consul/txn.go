@@ -47,7 +47,7 @@ func (s *Store) commit(ctx context.Context, w write, ops ...*api.TxnOp) (rev bac
 	if ctx.Err() != nil {
 		return 0, nil, backend.Failure(ctx, backend.ErrUnavailable, w.op, w.key, nil)
 	}
-	sending, x := trace(ctx)
+	sending, x := s.trace(ctx)
 	all := append(s.conditions(w.conds), ops...)
 	var answer api.TxnResponse
 	// Not Client.Txn, which drops the HTTP status of a failure.

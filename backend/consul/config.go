@@ -101,6 +101,9 @@ func (c Config) check() (*settings, error) {
 	if s.token, err = credential.NewSource("token", c.Token, c.TokenFile); err != nil {
 		return nil, err
 	}
+	if _, err := sendable(s.token); err != nil {
+		return nil, err
+	}
 	if s.password, err = credential.NewSource("password", c.Password, c.PasswordFile); err != nil {
 		return nil, err
 	}
@@ -118,6 +121,17 @@ func (c Config) check() (*settings, error) {
 	}
 	s.requestTimeout, err = timeout("request timeout", c.RequestTimeout, backend.DefaultTimeout)
 	return s, err
+}
+
+// sendable returns the token as it is now, or what keeps it from being sent.
+func sendable(source *credential.Source) (credential.Secret, error) {
+	token := source.Get()
+	for _, c := range []byte(token.Reveal()) {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return "", fmt.Errorf("token: the %v has the character %U, which an HTTP header can't carry", source, c)
+		}
+	}
+	return token, nil
 }
 
 func timeout(what string, d, byDefault time.Duration) (time.Duration, error) {

@@ -14,10 +14,10 @@ import (
 
 const (
 	// blockFor is how long Consul may hold a blocking query. It adds up to a
-	// sixteenth. A query of a server that lost its leader ends no sooner, so
-	// this bounds how stale a watch can be; with the pauses around it, it
-	// stays below 30s.
-	blockFor = 20 * time.Second
+	// sixteenth. A query of a server that lost its leader ends no sooner. With
+	// what an answer may take beyond it and the pauses around, it stays below
+	// the 30s that a watch may be stale, also when one answer never ends.
+	blockFor = 12 * time.Second
 
 	// blockFirst is how long it may hold the first one of a watch. Consul does
 	// not notice that a client has left: the connection counts against the
@@ -25,9 +25,11 @@ const (
 	// for long ones.
 	blockFirst = 2 * time.Second
 
-	blockGrace  = 5 * time.Second  // beyond wait, until the answer of a blocking query begins
+	blockGrace = 4 * time.Second // beyond wait, until the answer of a blocking query begins
+	blockBody  = 6 * time.Second // until it is complete
+
 	listTimeout = 10 * time.Second // until a list begins to arrive
-	bodyTimeout = time.Minute      // until it is complete
+	listBody    = 20 * time.Second // until it is complete
 )
 
 // A listing is what Consul answered to a recursive read.
@@ -40,12 +42,12 @@ type listing struct {
 // history, at most as long as given. Errors: those of the client, and errDenied.
 func (s *Store) list(ctx context.Context, prefix string, index uint64, wait time.Duration) (listing, error) {
 	q := &api.QueryOptions{RequireConsistent: true}
-	limit := max(listTimeout, s.timeout)
+	begin, body := max(listTimeout, s.timeout), listBody
 	if index > 0 {
 		q.WaitIndex, q.WaitTime = index, wait-rand.N(wait/16)
-		limit = wait + wait/16 + blockGrace // not the caller's business: it bounds staleness
+		begin, body = wait+wait/16+blockGrace, blockBody // not the caller's business: it bounds staleness
 	}
-	ctx, cancel := answerWithin(ctx, limit, bodyTimeout)
+	ctx, cancel := answerWithin(ctx, begin, body)
 	defer cancel()
 	pairs, meta, err := s.client.KV().List(readablePart(prefix), q.WithContext(ctx))
 	switch {

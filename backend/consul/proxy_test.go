@@ -1,6 +1,7 @@
 package consul_test
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"sync"
@@ -12,11 +13,14 @@ import (
 // A proxy stands between a client and a server, and can be told to misbehave.
 type proxy struct {
 	listener net.Listener
+	stalled  chan struct{} // gets a token when an answer was stopped, if there is none
 
 	mu          sync.Mutex
 	target      string
 	dropReplies bool
+	stallBodies bool
 	conns       map[net.Conn]struct{}
+	accepted    int
 	done        sync.WaitGroup
 }
 
@@ -24,7 +28,7 @@ func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}}
+	p := &proxy{listener: l, target: target, conns: map[net.Conn]struct{}{}, stalled: make(chan struct{}, 1)}
 	p.done.Go(p.serve)
 	t.Cleanup(func() {
 		_ = l.Close()
@@ -52,6 +56,20 @@ func (p *proxy) drop(replies bool) {
 	p.cut()
 }
 
+// stall says whether answers stop in the middle of their bodies, without an end. It holds for the present connections too.
+func (p *proxy) stall(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stallBodies = on
+}
+
+// connections counts those that clients have made.
+func (p *proxy) connections() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.accepted
+}
+
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -72,6 +90,7 @@ func (p *proxy) serve() {
 
 func (p *proxy) forward(client net.Conn) {
 	p.mu.Lock()
+	p.accepted++
 	target, drop := p.target, p.dropReplies
 	p.mu.Unlock()
 	server, err := net.Dial("tcp", target) //nolint:noctx // ends with the test
@@ -87,9 +106,34 @@ func (p *proxy) forward(client net.Conn) {
 	if drop {
 		_, _ = server.Read(make([]byte, 1))
 	} else {
-		_, _ = io.Copy(client, server)
+		p.answer(client, server)
 	}
 	_ = client.Close()
+}
+
+func (p *proxy) answer(client, server net.Conn) {
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := server.Read(buf)
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		stall := p.stallBodies
+		p.mu.Unlock()
+		if body := bytes.Index(buf[:n], []byte("\r\n\r\n")) + 4; stall && body >= 4 {
+			_, _ = client.Write(buf[:(body+n)/2])
+			select {
+			case p.stalled <- struct{}{}:
+			default:
+			}
+			_, _ = io.Copy(io.Discard, server) // until the client has gone
+			return
+		}
+		if _, err := client.Write(buf[:n]); err != nil {
+			return
+		}
+	}
 }
 
 func (p *proxy) track(conns ...net.Conn) (forget func()) {

@@ -2,8 +2,6 @@ package consul
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -79,13 +77,15 @@ func newTransport(s *settings) *transport {
 // RoundTrip implements http.RoundTripper.
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	defer closeBody(req)
+	token, err := sendable(t.token)
+	if err != nil {
+		return nil, err
+	}
 	for tries := 1; ; tries++ {
 		at := t.current.Load()
-		resp, x, err := t.try(req, t.endpoints[at])
+		resp, x, err := t.try(req, token, t.endpoints[at])
 		if err == nil {
-			if resp.StatusCode >= http.StatusInternalServerError {
-				t.leave(at) // it may be the only one that sees no leader
-			}
+			t.judge(at, req.Context(), resp)
 			return resp, nil
 		}
 		if x.stale() && req.Context().Err() == nil {
@@ -94,8 +94,8 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			tries--
 			continue
 		}
-		if !errors.Is(req.Context().Err(), context.Canceled) || errors.Is(context.Cause(req.Context()), errNoAnswer) {
-			t.leave(at) // else the caller gave up, for whatever cause
+		if !gaveUp(req.Context()) {
+			t.leave(at)
 		}
 		repeatable := !x.sent() || req.Method == http.MethodGet
 		if !repeatable || tries == len(t.endpoints) || req.Context().Err() != nil {
@@ -111,7 +111,7 @@ func (t *transport) leave(at uint32) {
 }
 
 // try sends a request to one endpoint and tells how far it got.
-func (t *transport) try(req *http.Request, endpoint *url.URL) (*http.Response, *exchange, error) {
+func (t *transport) try(req *http.Request, token credential.Secret, endpoint *url.URL) (*http.Response, *exchange, error) {
 	ctx, x := trace(req.Context())
 	out := req.Clone(ctx)
 	if req.GetBody != nil {
@@ -123,7 +123,7 @@ func (t *transport) try(req *http.Request, endpoint *url.URL) (*http.Response, *
 	}
 	out.URL.Scheme, out.URL.Host, out.Host = endpoint.Scheme, endpoint.Host, endpoint.Host
 	t.dropEnvironment(out)
-	t.authenticate(out)
+	t.authenticate(out, token)
 	resp, err := t.base.RoundTrip(out)
 	return resp, x, err
 }
@@ -139,9 +139,9 @@ func (t *transport) dropEnvironment(req *http.Request) {
 	}
 }
 
-func (t *transport) authenticate(req *http.Request) {
+func (t *transport) authenticate(req *http.Request, token credential.Secret) {
 	req.Header.Del(tokenHeader)
-	if token := t.token.Get(); token != "" {
+	if token != "" {
 		req.Header.Set(tokenHeader, token.Reveal())
 	}
 	if t.user != "" {
@@ -194,18 +194,16 @@ func (noAnswerError) Error() string { return "no answer in time" }
 func (noAnswerError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // answerWithin bounds a request by the time until its answer begins, and the
-// answer by bodyTime: how long a large one takes says nothing about the health
-// of the server.
-func answerWithin(ctx context.Context, limit, bodyTime time.Duration) (context.Context, context.CancelFunc) {
+// answer by another: how long a large one takes says little about the health of
+// the server.
+func answerWithin(ctx context.Context, begin, body time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	timer := time.AfterFunc(limit, func() { cancel(errNoAnswer) })
+	timer := time.AfterFunc(begin, func() { cancel(errNoAnswer) })
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotFirstResponseByte: func() { timer.Reset(bodyTime) },
+		GotFirstResponseByte: func() { timer.Reset(body) },
 	})
 	return ctx, func() {
 		timer.Stop()
 		cancel(nil)
 	}
 }
-
-var _ io.Closer = (*Store)(nil)

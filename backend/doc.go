@@ -93,7 +93,8 @@
 // [Lifetime], which ties calls, watches and leases to Close; [Feed], which
 // merges what a slow consumer of a watch has not taken; [State], which turns
 // one snapshot after another into changes; [Failure], which builds an error of
-// a class. The driver in package memory is the shortest complete example.
+// a class. The page docs/drivers.md of the repository shows how, with a worked
+// example, conformance/example/boltstore.
 //
 // # Writing a wrapper
 //

@@ -43,11 +43,11 @@ func (e *ConflictError) Error() string {
 func (e *ConflictError) Is(target error) bool { return target == ErrConflict }
 
 // Failure builds the error of a call that failed with cause, for drivers. op
-// and key say what was tried; the class is one of the package's errors. If the
-// call's context has ended, the error matches its Err and its Cause too,
-// whatever the client library made of it. But the context's cause never adds a
-// class, except ErrClosed: a call that was cut short because some lease was
-// lost must not look like one that the store refused for that reason.
+// and key say what was tried; the class is one of the package's errors; cause
+// may be nil. If the call's context has ended, the error matches its Err and its
+// Cause too, whatever the client library made of it. But the context's cause
+// never adds a class, except ErrClosed: a call that was cut short because some
+// lease was lost must not look like one that the store refused for that reason.
 func Failure(ctx context.Context, class error, op, key string, cause error) error {
 	f := &failure{class: class, op: op, key: key}
 	reason := context.Cause(ctx)

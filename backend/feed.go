@@ -27,7 +27,9 @@ type Feed struct {
 	told map[string]struct{}
 }
 
-// NewFeed makes the feed of one watch.
+// NewFeed makes the feed of one watch. The driver sends a snapshot first, then
+// changes in the order of their revisions: the feed merges, it does not sort out
+// what came late. An update without puts and deletes confirms its revision.
 func NewFeed() *Feed {
 	return &Feed{
 		ready:   make(chan struct{}, 1),

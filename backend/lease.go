@@ -12,7 +12,7 @@ import (
 type Grant struct {
 	ID   string
 	TTL  time.Duration // as granted
-	Sent time.Time     // when the request for it was sent
+	Sent time.Time     // when the request for it was sent, or a moment before
 
 	// Renew sends one renewal. ErrLeaseLost means that the store knows the
 	// lease no more; any other error is tried again while TTL lasts.
@@ -26,7 +26,7 @@ type Grant struct {
 // lifetime ends: a renewal every third of its TTL, each attempt bounded by as
 // much, failures repeated sooner. It is the one implementation of keep-alive
 // and of the holder's clock; drivers wrap it to know their own leases again.
-// Errors: ErrClosed.
+// Errors: ErrClosed; the lease is then left to expire.
 func RunLease(life *Lifetime, g Grant) (*HeldLease, error) {
 	l := &HeldLease{
 		grant:    g,

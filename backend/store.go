@@ -41,12 +41,14 @@ type Store interface {
 	// Delete removes a key if every condition holds. Deleting an absent key
 	// without a condition on it is no error.
 	//
-	// Errors: those of Put but ErrLeaseLost and ErrFull.
+	// Errors: those of Put but ErrLeaseLost. ErrFull comes only from stores that
+	// need space to delete; etcd does not.
 	Delete(ctx context.Context, key string, conds ...Condition) error
 
 	// WatchPrefix follows all keys that start with prefix. A prefix is
 	// literal: "dir/" covers "dir/a", neither "dir" nor "dir2/a"; "dir" covers
-	// all three; the empty prefix covers everything.
+	// all three; the empty prefix covers everything. Keys and values that other
+	// tools have written and that break the rules of guarantee 7 are left out.
 	//
 	// Each range over the sequence is a watch of its own, opened lazily and
 	// closed when the range ends. The first update is a snapshot, at least as

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -16,12 +17,15 @@ import (
 	"github.com/seed27495941/seckill/backend"
 )
 
+// ttl is that of leases which are to end in a test.
+const ttl = 3 * time.Second
+
 func TestFileKeepsEverything(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	f, s := reopen(t, path)
 	kept, err := s.Put(t.Context(), "kept", []byte("v"))
 	require.NoError(t, err)
-	l, err := s.Lease(t.Context(), 2*time.Second)
+	l, err := s.Lease(t.Context(), ttl)
 	require.NoError(t, err)
 	leased, err := s.Put(t.Context(), "leased", nil, backend.WithLease(l))
 	require.NoError(t, err)
@@ -41,7 +45,7 @@ func TestFileKeepsEverything(t *testing.T) {
 	defer stop()
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: leased, Puts: []backend.Entry{e}})
 	requireNext(t, next, backend.Update{Revision: leased + 1, Deletes: []string{"leased"}})
-	require.GreaterOrEqual(t, time.Since(opened), 2*time.Second, "the lease had less than its TTL")
+	require.GreaterOrEqual(t, time.Since(opened), ttl, "the lease had less than its TTL")
 	rev, err := s.Put(t.Context(), "leased", nil)
 	require.NoError(t, err)
 	require.Equal(t, leased+2, rev)
@@ -110,6 +114,29 @@ func TestFailedCommitIsUnknown(t *testing.T) {
 	requireNext(t, next, backend.Update{Revision: second, Puts: []backend.Entry{e}})
 }
 
+func TestFullFile(t *testing.T) {
+	f, _ := openFile(t, bbolt.Options{MaxSize: 1 << 20})
+	s := openStore(t, f)
+	large := make([]byte, backend.MaxValue)
+	var err error
+	kept := 0
+	for ; err == nil; kept++ {
+		_, err = s.Put(t.Context(), strconv.Itoa(kept), large)
+	}
+	kept--
+	require.ErrorIs(t, err, backend.ErrFull)
+	require.NotErrorIs(t, err, backend.ErrUnknown, "bbolt asks for space before it writes")
+	entries, _, err := backend.List(t.Context(), s, "")
+	require.NoError(t, err)
+	require.Len(t, entries, kept)
+
+	require.NoError(t, s.Delete(t.Context(), "0"))
+	require.Eventually(t, func() bool {
+		_, err := s.Put(t.Context(), "again", large)
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
+}
+
 func TestFullDisk(t *testing.T) {
 	if _, err := os.Stat("/dev/full"); err != nil {
 		t.Skip("this system has no /dev/full")
@@ -133,23 +160,20 @@ func TestFullDisk(t *testing.T) {
 func TestHangingDisk(t *testing.T) {
 	f, _ := openFile(t, bbolt.Options{})
 	s := openStore(t, f)
-	l, err := s.Lease(t.Context(), MinTTL)
+	first, err := s.Put(t.Context(), "k", []byte("1"))
 	require.NoError(t, err)
-	first, err := s.Put(t.Context(), "k", []byte("1"), backend.WithLease(l))
+	l, err := s.Lease(t.Context(), ttl)
 	require.NoError(t, err)
 	hang, err := f.db.Begin(true)
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = hang.Rollback() })
 
-	short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
 	value := []byte("2")
-	_, err = s.Put(short, "k", value)
+	_, err = s.Put(soon(t), "k", value)
 	require.ErrorIs(t, err, backend.ErrUnknown, "it was at work")
 	require.ErrorIs(t, err, context.DeadlineExceeded)
 	value[0] = 'X'
-	short, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
-	defer cancel()
-	require.ErrorIs(t, s.Delete(short, "k"), backend.ErrUnavailable, "it waited for its turn")
+	require.ErrorIs(t, s.Delete(soon(t), "k"), backend.ErrUnavailable, "it waited for its turn")
 
 	<-l.Done()
 	require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
@@ -158,31 +182,37 @@ func TestHangingDisk(t *testing.T) {
 	require.Equal(t, first, e.Revision)
 
 	require.NoError(t, hang.Rollback())
-	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), "k")) // in its turn: after the lost write
-	defer stop()
-	requireNext(t, next, backend.Update{Snapshot: true, Revision: first + 1, Puts: []backend.Entry{
-		{Key: "k", Value: []byte("2"), Revision: first + 1},
-	}})
+	entries, _, err := backend.List(t.Context(), s, "k") // in its turn: after the lost write
+	require.NoError(t, err)
+	require.Equal(t, []backend.Entry{{Key: "k", Value: []byte("2"), Revision: first + 1}}, entries)
 }
 
 func TestExpiryIsTriedAgain(t *testing.T) {
 	f, d := openFile(t, bbolt.Options{})
 	holder, other := f.Open(), openStore(t, f)
-	l, err := holder.Lease(t.Context(), MinTTL)
+	l, err := holder.Lease(t.Context(), ttl)
 	require.NoError(t, err)
 	rev, err := holder.Put(t.Context(), "k", nil, backend.WithLease(l))
 	require.NoError(t, err)
-	require.NoError(t, holder.Close())
 	next, stop := iter.Pull2(other.WatchPrefix(t.Context(), ""))
 	defer stop()
 	state := []backend.Entry{{Key: "k", Value: []byte{}, Revision: rev, Lease: l.ID()}}
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: rev, Puts: state})
+
 	require.NoError(t, d.fail())
+	require.NoError(t, holder.Close())
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: rev, Puts: state}) // after the first attempt
 	require.NoError(t, d.heal())
 	for u, err, _ := next(); len(u.Deletes) == 0; u, err, _ = next() { // another may have failed meanwhile
 		require.NoError(t, err)
 	}
+}
+
+// soon is a context that ends in a moment.
+func soon(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // reopen opens a file and a store on it.

@@ -3,9 +3,12 @@ package conformance
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -200,28 +203,19 @@ func conditions() []Case {
 	}}
 }
 
-// fencingRace: one client moves the guard all the time, another writes under it.
+// fencingRace: one client moves the guard all the time, another writes under it,
+// and every other time waits until it has certainly moved.
 func fencingRace(t *proof) {
-	const moves = 200
+	const writes = 100
 	type write struct{ guard, made backend.Revision }
 	var (
 		mover, writer = t.open(), t.open()
 		moved         = []backend.Revision{t.put(mover, "guard", nil)}
+		moves         atomic.Int64
 		written       []write
 		g             errgroup.Group
 		done          = make(chan struct{})
 	)
-	g.Go(func() error {
-		defer close(done)
-		for range moves {
-			rev, err := mover.Put(t.ctx, "guard", nil)
-			if err != nil {
-				return err
-			}
-			moved = append(moved, rev)
-		}
-		return nil
-	})
 	g.Go(func() error {
 		for {
 			select {
@@ -229,9 +223,23 @@ func fencingRace(t *proof) {
 				return nil
 			default:
 			}
+			rev, err := mover.Put(t.ctx, "guard", nil)
+			if err != nil {
+				return err
+			}
+			moved = append(moved, rev)
+			moves.Add(1)
+		}
+	})
+	g.Go(func() error {
+		defer close(done)
+		for i := range writes {
 			guard, err := writer.Get(t.ctx, "guard")
 			if err != nil {
 				return err
+			}
+			for before := moves.Load(); i%2 == 1 && moves.Load() < before+2 && t.ctx.Err() == nil; {
+				time.Sleep(100 * time.Microsecond)
 			}
 			rev, err := writer.Put(t.ctx, "target", nil, backend.If("guard", guard.Revision))
 			switch {
@@ -241,11 +249,14 @@ func fencingRace(t *proof) {
 				return err
 			}
 		}
+		return nil
 	})
 	require.NoError(t, g.Wait())
 	for _, w := range written {
 		for _, m := range moved {
-			require.False(t, w.guard < m && m < w.made, "written at %d on guard %d, which moved at %d", w.made, w.guard, m)
+			if w.guard < m && m < w.made {
+				t.Fatalf("written at %d on guard %d, which moved at %d", w.made, w.guard, m)
+			}
 		}
 	}
 }
@@ -266,6 +277,7 @@ func deleteRace(t *proof) {
 				if err != nil && !errors.Is(err, backend.ErrNotFound) {
 					return err
 				}
+				time.Sleep(rand.N(time.Millisecond)) // for the others
 				if n%2 == 0 && e.Revision != 0 {
 					err = s.Delete(t.ctx, "k", backend.If("k", e.Revision))
 				} else {

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -39,9 +40,19 @@ func (s *Store) Lease(ctx context.Context, ttl time.Duration) (backend.Lease, er
 	}
 	held, err := backend.RunLease(s.life, grant)
 	if err != nil {
-		return nil, err // closed meanwhile: the session expires
+		s.withdraw(ctx, grant.ID)
+		return nil, err
 	}
 	return &lease{HeldLease: held, store: s}, nil
+}
+
+// withdraw ends a session that nobody holds, because the store was closed while it
+// was granted. If that fails it expires.
+func (s *Store) withdraw(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	_, _ = s.client.Session().Destroy(id, (&api.WriteOptions{}).WithContext(ctx))
+	s.release() // as Close did, before this needed a connection
 }
 
 // roundUp makes a TTL whole milliseconds, which is all that a session needs,
@@ -124,16 +135,38 @@ func (s *Store) renew(ctx context.Context, id string, ttl time.Duration) error {
 	var sessions []*api.SessionEntry
 	// Not Session.Renew, which drops the text of a failure.
 	_, err := s.client.Raw().Write("/v1/session/renew/"+id, nil, &sessions, (&api.WriteOptions{}).WithContext(ctx))
-	var status api.StatusError
 	switch {
-	case errors.As(err, &status) && status.Code == http.StatusNotFound, err == nil && len(sessions) == 0:
+	case sessionUnknown(err, id):
 		return backend.Failure(ctx, backend.ErrLeaseLost, "renew", id, err)
-	case err != nil:
+	case err == nil && len(sessions) == 0:
+		err = errors.New("the answer has no session in it")
+	}
+	if err != nil {
 		return readFailure(ctx, "renew", id, err)
 	}
-	if now, err := time.ParseDuration(sessions[0].TTL); err == nil && now < ttl {
-		// The holder's clock would outlive the session.
-		return backend.Failure(ctx, backend.ErrLeaseLost, "renew", id, fmt.Errorf("its TTL became %v, it was %v", now, ttl))
+	if err := differs(sessions[0], ttl); err != nil {
+		return backend.Failure(ctx, backend.ErrLeaseLost, "renew", id, err)
+	}
+	return nil
+}
+
+// sessionUnknown reports whether Consul says that there is no such session. Any
+// other 404 is that of a proxy or of somebody else behind the address.
+func sessionUnknown(err error, id string) bool {
+	var status api.StatusError
+	return errors.As(err, &status) && status.Code == http.StatusNotFound &&
+		strings.Contains(status.Body, fmt.Sprintf("Session id '%s' not found", id))
+}
+
+// differs tells why a session is not what was granted. With a shorter TTL the
+// holder's clock would outlive it, without one or with another behaviour its
+// keys would outlive the holder.
+func differs(session *api.SessionEntry, ttl time.Duration) error {
+	if now, err := time.ParseDuration(session.TTL); err != nil || now < ttl {
+		return fmt.Errorf("its TTL is %q, it was %v", session.TTL, ttl)
+	}
+	if session.Behavior != api.SessionBehaviorDelete {
+		return fmt.Errorf("its behavior is %q, it was %q", session.Behavior, api.SessionBehaviorDelete)
 	}
 	return nil
 }

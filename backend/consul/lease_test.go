@@ -1,12 +1,14 @@
 package consul_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
+	"io"
 	"math"
 	"net/http"
-	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -224,24 +226,106 @@ func TestTTLLimits(t *testing.T) {
 	require.Empty(t, sessions)
 }
 
-// A renewal that shortens the session ends the lease: its holder's clock must not outlive it.
-func TestRenewalWithAnotherTTL(t *testing.T) {
-	var ttl atomic.Value
-	ttl.Store("300ms")
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/v1/session/create" {
-			fmt.Fprint(w, `{"ID":"x"}`)
-			return
+// tampered is a client whose requests go through a function, and a store on it.
+func tampered(t *testing.T, tamper func(req *http.Request, send http.RoundTripper) (*http.Response, error)) *consul.Store {
+	t.Helper()
+	base := &http.Transport{}
+	t.Cleanup(base.CloseIdleConnections)
+	through := roundTripper(func(req *http.Request) (*http.Response, error) { return tamper(req, base) })
+	client, err := api.NewClient(&api.Config{Address: shared(t).Node(0).URL(), HttpClient: &http.Client{Transport: through}})
+	require.NoError(t, err)
+	s, err := consul.New(client, consul.Options{Root: root()})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	return s
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
+
+const renewals = "/v1/session/renew/"
+
+// A renewal that finds the session to be another ends the lease: its keys would not vanish with its holder, or vanish before its holder
+// knows.
+func TestRenewalFindsAnotherSession(t *testing.T) {
+	t.Parallel()
+	client := raw(t, shared(t))
+	for want, other := range map[string]api.SessionEntry{
+		`TTL is "1s", it was 1.5s`: {TTL: "1s", Behavior: api.SessionBehaviorDelete},
+		`TTL is "", it was 1.5s`:   {Behavior: api.SessionBehaviorDelete},
+		`behavior is "release"`:    {TTL: "1500ms", Behavior: api.SessionBehaviorRelease},
+	} {
+		var found atomic.Value
+		found.Store("")
+		s := tampered(t, func(req *http.Request, send http.RoundTripper) (*http.Response, error) {
+			if id, ok := found.Load().(string); ok && id != "" && strings.HasPrefix(req.URL.Path, renewals) {
+				req.URL.Path = renewals + id
+			}
+			return send.RoundTrip(req)
+		})
+		l := newLease(t, s, 1500*time.Millisecond)
+		time.Sleep(2 * time.Second)
+		require.True(t, l.Valid(), "it is renewed")
+		id, _, err := client.Session().CreateNoChecks(&other, nil)
+		require.NoError(t, err)
+		found.Store(id)
+		select {
+		case <-l.Done():
+		case <-time.After(watchdog):
+			t.Fatal("the renewal did not notice")
 		}
-		fmt.Fprintf(w, `[{"ID":"x","TTL":%q}]`, ttl.Load())
-	}))
-	defer server.Close()
-	s := open(t, consul.Config{Endpoints: []string{server.URL}})
-	l := newLease(t, s, 300*time.Millisecond)
-	time.Sleep(400 * time.Millisecond)
+		require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+		require.ErrorContains(t, l.Err(), want)
+		_, err = client.Session().Destroy(id, nil)
+		require.NoError(t, err)
+		require.NoError(t, l.Close(t.Context()))
+	}
+}
+
+// A 404 of somebody else, a proxy whose Consul is away, is no proof that the session is gone.
+func TestRenewalMeetsAStrangers404(t *testing.T) {
+	t.Parallel()
+	var strangers atomic.Int64
+	s := tampered(t, func(req *http.Request, send http.RoundTripper) (*http.Response, error) {
+		if !strings.HasPrefix(req.URL.Path, renewals) || strangers.Add(1) > 2 {
+			return send.RoundTrip(req)
+		}
+		return &http.Response{
+			StatusCode: http.StatusNotFound, Request: req, Header: http.Header{},
+			Body: io.NopCloser(strings.NewReader("404 page not found")),
+		}, nil
+	})
+	l := newLease(t, s, 6*time.Second)
+	eventually(t, "the session is renewed", func() bool { return strangers.Load() > 3 || !l.Valid() })
 	require.True(t, l.Valid())
-	ttl.Store("200ms")
-	<-l.Done()
-	require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
-	require.ErrorContains(t, l.Err(), "200ms")
+	require.NoError(t, l.Close(t.Context()))
+}
+
+// A session that was granted when the store was just being closed has no holder. It is not left to expire.
+func TestLeaseGrantedWhileClosing(t *testing.T) {
+	client := raw(t, shared(t))
+	var s *consul.Store
+	var session struct{ ID string }
+	s = tampered(t, func(req *http.Request, send http.RoundTripper) (*http.Response, error) {
+		resp, err := send.RoundTrip(req)
+		if err != nil || req.URL.Path != "/v1/session/create" {
+			return resp, err
+		}
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return nil, err
+		}
+		resp.Body = io.NopCloser(bytes.NewReader(body))
+		if err := json.Unmarshal(body, &session); err != nil {
+			return nil, err
+		}
+		return resp, s.Close()
+	})
+	_, err := s.Lease(t.Context(), time.Hour)
+	require.ErrorIs(t, err, backend.ErrClosed)
+	require.NotEmpty(t, session.ID)
+	left, _, err := client.Session().Info(session.ID, nil)
+	require.NoError(t, err)
+	require.Nil(t, left)
 }

@@ -90,6 +90,9 @@ func TestRights(t *testing.T) {
 	unknown := open(t, consul.Config{Endpoints: c.Endpoints(), Token: "3b8d2c1a-0000-0000-0000-000000000000"})
 	require.ErrorIs(t, list(t, unknown, ""), backend.ErrDenied)
 	require.ErrorIs(t, second(unknown.Put(t.Context(), "k", nil)), backend.ErrDenied)
+	for _, key := range []string{"k", "odd "} {
+		require.ErrorIs(t, second(unknown.Get(t.Context(), key)), backend.ErrDenied, key)
+	}
 }
 
 // Without a token Consul hides what it hides, unless it is told not to.

@@ -14,7 +14,6 @@ import (
 // Consul gives errors no codes beyond HTTP's, so their texts have to be read.
 const (
 	textDenied   = "Permission denied"
-	textTooLarge = "too large"
 	textDiskFull = "no space left on device"
 )
 

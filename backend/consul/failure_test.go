@@ -38,6 +38,7 @@ func TestNobodyThere(t *testing.T) {
 	_, _, err = backend.List(ctx, s, "")
 	require.ErrorIs(t, err, backend.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "refused", "the error tells why")
 }
 
 // A call whose context has ended sends nothing.

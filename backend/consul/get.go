@@ -52,6 +52,8 @@ var errNotConsul = errors.New("the answer has no X-Consul-Index: is this Consul?
 func (s *Store) readInTxn(physical string, q *api.QueryOptions) (*api.KVPair, error) {
 	ok, answer, _, err := s.client.Txn().Txn(api.TxnOps{{KV: &api.KVTxnOp{Verb: api.KVGetOrEmpty, Key: physical}}}, q)
 	switch {
+	case err != nil && containsAny(err.Error(), []string{textDenied, textNoToken}):
+		return nil, api.StatusError{Code: 403, Body: err.Error()} // the client drops the status
 	case err != nil:
 		return nil, err
 	case !ok && len(answer.Errors) > 0:

@@ -49,6 +49,7 @@ type hub struct {
 	confirmed uint64    // counts the confirmations to be told
 	told      time.Time // when consumers were last to be told something
 	err       error     // the end of all watches
+	trouble   error     // why the last read failed, nil if it did not
 	moved     chan struct{}
 	waiting   *round // the watches that the next read is for
 	reading   bool
@@ -204,10 +205,20 @@ func (h *hub) fresh(ctx context.Context) error {
 	}
 	select {
 	case <-ctx.Done():
-		return context.Cause(ctx)
+		return h.unanswered(ctx)
 	case <-r.done:
 		return r.err
 	}
+}
+
+// unanswered is the error of a watch that ends before its first update.
+func (h *hub) unanswered(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.trouble == nil {
+		return context.Cause(ctx)
+	}
+	return fmt.Errorf("%w: %s", context.Cause(ctx), h.trouble.Error())
 }
 
 // ask joins the next read of the prefix.
@@ -247,6 +258,7 @@ func (h *hub) readOnce() error {
 	for failures := 0; ; failures++ {
 		begun := h.current()
 		l, err := h.list(0, 0)
+		h.note(err)
 		if err == nil && h.offer(begun, l) != worthless {
 			return nil
 		}
@@ -254,6 +266,12 @@ func (h *hub) readOnce() error {
 			return h.end()
 		}
 	}
+}
+
+func (h *hub) note(trouble error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.trouble = trouble
 }
 
 // end is why a hub that is over has ended.

@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -97,6 +98,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		if !gaveUp(req.Context()) {
 			t.leave(at)
 		}
+		if x.turnedAway() && req.Context().Err() == nil {
+			err = errTurnedAway // net/http has no good words for it
+		}
 		repeatable := !x.sent() || req.Method == http.MethodGet
 		if !repeatable || tries == len(t.endpoints) || req.Context().Err() != nil {
 			return nil, err
@@ -156,7 +160,7 @@ func closeBody(req *http.Request) {
 }
 
 // An exchange knows how far a request got.
-type exchange struct{ asked, reused, wrote atomic.Bool }
+type exchange struct{ asked, got, reused, wrote atomic.Bool }
 
 // trace observes a call. The store's own transport always tells what it sends.
 func (s *Store) trace(ctx context.Context) (context.Context, *exchange) {
@@ -170,7 +174,7 @@ func trace(ctx context.Context) (context.Context, *exchange) {
 	x := &exchange{}
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GetConn:          func(string) { x.asked.Store(true) },
-		GotConn:          func(info httptrace.GotConnInfo) { x.reused.Store(info.Reused) },
+		GotConn:          func(info httptrace.GotConnInfo) { x.got.Store(true); x.reused.Store(info.Reused) },
 		WroteHeaderField: func(string, []string) { x.wrote.Store(true) },
 		WroteHeaders:     func() { x.wrote.Store(true) },
 	}), x
@@ -183,6 +187,12 @@ func (x *exchange) sent() bool { return x.wrote.Load() || !x.asked.Load() }
 // stale reports whether a failed request had a connection of before and sent
 // nothing over it.
 func (x *exchange) stale() bool { return x.reused.Load() && !x.sent() }
+
+// turnedAway reports whether a failed request got a new connection that was
+// closed before anything was sent.
+func (x *exchange) turnedAway() bool { return x.got.Load() && !x.reused.Load() && !x.sent() }
+
+var errTurnedAway = errors.New("the server closed a new connection at once: its limits.http_max_conns_per_client may be reached, counting all processes of this address")
 
 var errNoAnswer = noAnswerError{}
 

@@ -2,7 +2,10 @@ package consul_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -15,6 +18,7 @@ import (
 
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/consul"
+	"github.com/seed27495941/seckill/conformance/servers"
 )
 
 func TestPutGetDelete(t *testing.T) {
@@ -129,13 +133,47 @@ func TestLargestWrite(t *testing.T) {
 	}
 }
 
-// Whoever lowered the server's limit gets the error of its kind, not an unknown outcome (cortex #33).
+// A server may have smaller limits than the contract: what is refused because of them is told as that (cortex #33), and does not hang.
 func TestServersOwnLimit(t *testing.T) {
-	s, _ := here(t)
-	value := make([]byte, backend.MaxValue+1)
-	_, err := s.Put(t.Context(), "k", value)
+	t.Parallel()
+	const connections = 4
+	c := own(t, servers.Config{Extra: []string{"-hcl", fmt.Sprintf(`limits { http_max_conns_per_client = %d kv_max_value_size = 100000 txn_max_req_len = 100000 }`, connections)}})
+	s := open(t, consul.Config{Endpoints: c.Endpoints()})
+	put(t, s, "small", "")
+	_, err := s.Put(t.Context(), "large", make([]byte, 100_000))
 	require.ErrorIs(t, err, backend.ErrTooLarge)
-	put(t, s, "k", string(value[1:]))
+	_, err = s.Get(t.Context(), "large")
+	require.ErrorIs(t, err, backend.ErrNotFound)
+
+	// Watches that hold all connections there may be.
+	var followers []*follower
+	for i := range connections {
+		f := follow(t, s, fmt.Sprintf("p%d/", i))
+		f.next()
+		followers = append(followers, f)
+	}
+	limit := regexp.MustCompile("too many concurrent connections|http_max_conns_per_client")
+	for what, call := range map[string]func(context.Context) error{
+		"get":   func(ctx context.Context) error { return second(s.Get(ctx, "small")) },
+		"put":   func(ctx context.Context) error { return second(s.Put(ctx, "k", nil)) },
+		"lease": func(ctx context.Context) error { return second(s.Lease(ctx, time.Minute)) },
+		"list":  func(ctx context.Context) error { _, _, err := backend.List(ctx, s, "dir/"); return err },
+	} {
+		eventually(t, what+": one connection too many", func() bool {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			err := call(ctx)
+			if err == nil {
+				return false // not all are held yet
+			}
+			if !errors.Is(err, backend.ErrUnknown) { // what was sent to a connection that was being closed
+				assert.ErrorIs(t, err, backend.ErrUnavailable, what)
+			}
+			return limit.MatchString(err.Error())
+		})
+	}
+	followers[0].cancel()
+	eventually(t, "there is room again", func() bool { return second(s.Put(t.Context(), "k", nil)) == nil })
 }
 
 // Keys are kept as they are, also those that mean something in a URL or that Consul's /v1/kv refuses.

@@ -42,6 +42,10 @@ func TestNothingLeftForARefusedPort(t *testing.T) {
 	_, err = s.Get(within(t, 100*time.Millisecond), "k")
 	require.ErrorIs(t, err, backend.ErrUnavailable)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
+	_, _, err = backend.List(within(t, 300*time.Millisecond), s, "dir/")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorContains(t, err, "connection refused")
 }
 
 func TestRequestTimeoutWithoutADeadline(t *testing.T) {

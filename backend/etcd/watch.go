@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -37,12 +38,17 @@ func (s *Store) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backen
 			yield(backend.Update{}, err)
 			return
 		}
-		defer func() {
+		end := func() {
 			cancel()
 			<-ended
-		}()
+		}
+		defer end()
 		for {
 			u, err := w.feed.Next(ctx)
+			if err != nil && ctx.Err() != nil {
+				end()
+				err = w.explain(err)
+			}
 			if !yield(u, err) || err != nil {
 				return
 			}
@@ -52,9 +58,18 @@ func (s *Store) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backen
 
 // A watch fills the feed of one range over WatchPrefix.
 type watch struct {
-	store  *Store
-	prefix string
-	feed   *backend.Feed
+	store   *Store
+	prefix  string
+	feed    *backend.Feed
+	trouble error // why the prefix could not be read at last; not to be read before run has returned
+}
+
+// explain adds to the error of a context that ended what it was waiting for.
+func (w *watch) explain(err error) error {
+	if w.trouble == nil {
+		return err
+	}
+	return fmt.Errorf("%w: %s", err, w.trouble.Error())
 }
 
 // steady is how long a watch must have gone well for the next failure to be
@@ -83,6 +98,7 @@ func (w *watch) run(ctx context.Context) {
 // follow reads the prefix and then listens to its changes until that fails.
 func (w *watch) follow(ctx context.Context) error {
 	header, err := w.snapshot(ctx)
+	w.trouble = err
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package etcd_test
 
 import (
 	"context"
+	"io"
 	"net"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ type proxy struct {
 	listener net.Listener
 	accepted atomic.Int64
 	muted    atomic.Bool // replies are thrown away
+	stalls   atomic.Bool // the next large reply stops in the middle, and its connection with it
 	wg       sync.WaitGroup
 
 	mu     sync.Mutex
@@ -67,11 +69,11 @@ func (p *proxy) carry(client net.Conn) {
 	p.mu.Lock()
 	p.conns[server] = struct{}{}
 	p.mu.Unlock()
-	p.wg.Go(func() { p.pipe(client, server, func() bool { return false }) })
-	p.pipe(server, client, p.muted.Load)
+	p.wg.Go(func() { p.pipe(client, server, false) })
+	p.pipe(server, client, true)
 }
 
-func (p *proxy) pipe(from, to net.Conn, drop func() bool) {
+func (p *proxy) pipe(from, to net.Conn, replies bool) {
 	defer from.Close()
 	defer to.Close()
 	buf := make([]byte, 64<<10)
@@ -86,8 +88,13 @@ func (p *proxy) pipe(from, to net.Conn, drop func() bool) {
 		if frozen {
 			<-thaw
 		}
-		if drop() {
+		if replies && p.muted.Load() {
 			continue
+		}
+		if replies && n > 10_000 && p.stalls.CompareAndSwap(true, false) {
+			_, _ = to.Write(buf[:n/2])
+			_, _ = io.Copy(io.Discard, from) // until the client has gone
+			return
 		}
 		if _, err := to.Write(buf[:n]); err != nil {
 			return

@@ -263,6 +263,22 @@ func TestASilentServerIsLeft(t *testing.T) {
 	require.Equal(t, []string{"dir/k"}, keys(u.Puts))
 }
 
+// An answer that stops in the middle says nothing and holds up its connection:
+// nothing but silence tells. The watch may not be stale for longer than it is
+// waited for here.
+func TestAnAnswerStopsInTheMiddle(t *testing.T) {
+	t.Parallel()
+	srv := serve(t)
+	p := newProxy(t, srv.Endpoint())
+	s, direct := open(t, on(p.addr())), open(t, on(srv.Endpoint()))
+	w := watch(t, s, "dir/")
+	w.next()
+	p.stalls.Store(true)
+	rev := put(t, direct, "dir/k", strings.Repeat("v", backend.MaxValue))
+	require.Equal(t, rev, w.next().Revision)
+	require.False(t, p.stalls.Load(), "it was stopped")
+}
+
 func TestAWatchThatIsLeftEnds(t *testing.T) {
 	srv := serve(t)
 	s := open(t, on(srv.Endpoint()))

@@ -28,12 +28,16 @@
 // 200 by default (limits.http_max_conns_per_client), all processes behind it
 // together. A Store uses at most [MaxFollowed] for its watches.
 //
+// Consul sends the whole prefix at each change. A watch gives up an answer that
+// is not complete 20s after it began, or 6s if it may be stale by then: what takes
+// longer on the line there is can't be watched.
+//
 // With ACLs a token needs key "write" on what it writes and on keys that a
 // condition says must not exist, "read" on what it reads or names in other
 // conditions, and session "write" on the node for leases. A watch whose
 // prefix is not wholly readable ends with ErrDenied. Consul does not tell a
-// client without a token that keys were kept from a list; such a client asks
-// for one key as well before it takes a prefix for empty. Where an anonymous
+// client without a token that keys were kept from a list; before a prefix is
+// taken for empty the key of its name is asked for as well. Where an anonymous
 // client may read that one but not all, it can't know: give it a token, or set
 // acl.enable_key_list_policy.
 package consul

@@ -30,7 +30,7 @@ const maxText = 4 << 10
 
 // judge leaves an endpoint whose answer shows that it does not work for the
 // moment, now or when the rest of the answer does not come.
-func (t *transport) judge(at uint32, ctx context.Context, resp *http.Response) {
+func (t *transport) judge(ctx context.Context, at uint32, resp *http.Response) {
 	body := &answer{ReadCloser: resp.Body, broken: func() {
 		if !gaveUp(ctx) {
 			t.leave(at)

@@ -86,7 +86,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		at := t.current.Load()
 		resp, x, err := t.try(req, token, t.endpoints[at])
 		if err == nil {
-			t.judge(at, req.Context(), resp)
+			t.judge(req.Context(), at, resp)
 			return resp, nil
 		}
 		if x.stale() && req.Context().Err() == nil {

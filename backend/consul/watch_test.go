@@ -398,12 +398,16 @@ func TestIdleWatchIsConfirmed(t *testing.T) {
 	for _, prefix := range []string{"dir/", "none/"} {
 		f := follow(t, s, prefix)
 		snapshot := f.next()
+		put(t, s, "elsewhere", "") // of which a prefix with keys does not hear, not even in its revision: see backend.Mirror.WaitFor
 		wg.Go(func() {
 			began := time.Now()
 			select {
 			case u := <-f.updates:
 				if u.Snapshot || len(u.Puts)+len(u.Deletes) > 0 || u.Revision < snapshot.Revision {
 					t.Errorf("%q: %+v after %+v", prefix, u, snapshot)
+				}
+				if prefix == "dir/" && u.Revision != snapshot.Revision {
+					t.Errorf("%q: revision %d, though nothing was written there after %d", prefix, u.Revision, snapshot.Revision)
 				}
 				if after := time.Since(began); after < 5*time.Second {
 					t.Errorf("%q: confirmed after %v already", prefix, after)

@@ -118,7 +118,9 @@ func TestTLSCertificateIsBeingRenewed(t *testing.T) {
 	shown := func() []byte {
 		pair, err := cfg.GetClientCertificate(nil)
 		require.NoError(t, err)
-		require.Equal(t, pair.Leaf.PublicKey, pair.PrivateKey.(crypto.Signer).Public(), "the pair is mixed")
+		private, ok := pair.PrivateKey.(crypto.Signer)
+		require.True(t, ok)
+		require.Equal(t, pair.Leaf.PublicKey, private.Public(), "the pair is mixed")
 		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: pair.Certificate[0]})
 	}
 	require.Equal(t, oldCert, shown())

@@ -139,7 +139,7 @@ func TestTLS(t *testing.T) {
 	put(t, s, "k", "v")
 	follow(t, s, "").next()
 
-	s = open(t, consul.Config{Endpoints: []string{c.Node(0).URL()}})
+	s = open(t, consul.Config{Endpoints: []string{c.Node(0).URL()}, DialTimeout: watchdog, RequestTimeout: watchdog})
 	_, err := s.Put(t.Context(), "k", nil)
 	require.ErrorContains(t, err, "certificate")
 }

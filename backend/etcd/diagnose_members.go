@@ -56,7 +56,7 @@ func (d *diagnosis) version(context.Context) backend.Finding {
 func (d *diagnosis) members(ctx context.Context) backend.Finding {
 	var list *pb.MemberListResponse
 	f := d.store.try(ctx, func(ctx context.Context) (err error) {
-		list, err = pb.NewClusterClient(d.store.client.ActiveConnection()).MemberList(ctx, &pb.MemberListRequest{}, callOptions...)
+		list, err = pb.NewClusterClient(connection(d.store.client)).MemberList(ctx, &pb.MemberListRequest{}, callOptions...)
 		return err
 	})
 	if f != nil {
@@ -126,7 +126,7 @@ func (d *diagnosis) leader(context.Context) backend.Finding {
 func (d *diagnosis) alarms(ctx context.Context) backend.Finding {
 	var raised *pb.AlarmResponse
 	f := d.store.try(ctx, func(ctx context.Context) (err error) {
-		raised, err = pb.NewMaintenanceClient(d.store.client.ActiveConnection()).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_GET}, callOptions...)
+		raised, err = pb.NewMaintenanceClient(connection(d.store.client)).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_GET}, callOptions...)
 		return err
 	})
 	if f != nil {

@@ -147,20 +147,20 @@ func TestDiagnoseTLS(t *testing.T) {
 }
 
 func TestDiagnoseCredentials(t *testing.T) {
-	srv := serve(t)
-	d := diagnose(t, open(t, as(srv.Endpoint(), "shop", "first")))
+	endpoint := withUsers(t)
+	d := diagnose(t, open(t, as(endpoint, "shop", "first")))
 	assert.Equal(t, "the user shop is given, but authentication is off", d["credentials"].Found)
 
-	root := secure(t, srv.Endpoint())
+	root := secure(t, endpoint)
 	for range 2 {
 		_, err := root.Put(t.Context(), "/k", "v")
 		require.NoError(t, err)
 	}
 	refused := unlooked(map[string]backend.Verdict{"endpoints": backend.VerdictOK, "credentials": backend.VerdictFail})
 	for want, cfg := range map[string]etcd.Config{
-		"authentication is on, and no user is given":      on(srv.Endpoint()),
-		"authentication failed, invalid user ID or passw": as(srv.Endpoint(), "shop", "hunter2"),
-		"authentication failed, invalid user":             as(srv.Endpoint(), "stranger", "hunter2"),
+		"authentication is on, and no user is given":      on(endpoint),
+		"authentication failed, invalid user ID or passw": as(endpoint, "shop", "hunter2"),
+		"authentication failed, invalid user":             as(endpoint, "stranger", "hunter2"),
 	} {
 		d := diagnose(t, open(t, cfg))
 		d.requireBut(t, refused)
@@ -168,7 +168,7 @@ func TestDiagnoseCredentials(t *testing.T) {
 		assert.NotContains(t, fmt.Sprint(d), "hunter2")
 	}
 
-	cfg := as(srv.Endpoint(), "shop", "first")
+	cfg := as(endpoint, "shop", "first")
 	d = diagnose(t, open(t, cfg))
 	d.requireBut(t, map[string]backend.Verdict{"compaction": backend.VerdictUnknown}) // the root is not the user's
 	assert.Equal(t, "logged in as shop", d["credentials"].Found)

@@ -251,35 +251,43 @@ const renewals = "/v1/session/renew/"
 func TestRenewalFindsAnotherSession(t *testing.T) {
 	t.Parallel()
 	client := raw(t, shared(t))
+	const ttl = 6 * time.Second
 	for want, other := range map[string]api.SessionEntry{
-		`TTL is "1s", it was 1.5s`: {TTL: "1s", Behavior: api.SessionBehaviorDelete},
-		`TTL is "", it was 1.5s`:   {Behavior: api.SessionBehaviorDelete},
-		`behavior is "release"`:    {TTL: "1500ms", Behavior: api.SessionBehaviorRelease},
+		`TTL is "5s", it was 6s`: {TTL: "5s", Behavior: api.SessionBehaviorDelete},
+		`TTL is "", it was 6s`:   {Behavior: api.SessionBehaviorDelete},
+		`behavior is "release"`:  {TTL: "6s", Behavior: api.SessionBehaviorRelease},
 	} {
-		var found atomic.Value
-		found.Store("")
-		s := tampered(t, func(req *http.Request, send http.RoundTripper) (*http.Response, error) {
-			if id, ok := found.Load().(string); ok && id != "" && strings.HasPrefix(req.URL.Path, renewals) {
-				req.URL.Path = renewals + id
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			var renewed atomic.Int64
+			var found atomic.Value
+			found.Store("")
+			s := tampered(t, func(req *http.Request, send http.RoundTripper) (*http.Response, error) {
+				if strings.HasPrefix(req.URL.Path, renewals) {
+					defer renewed.Add(1)
+					if id, ok := found.Load().(string); ok && id != "" {
+						req.URL.Path = renewals + id
+					}
+				}
+				return send.RoundTrip(req)
+			})
+			l := newLease(t, s, ttl)
+			eventually(t, "it is renewed", func() bool { return renewed.Load() > 0 })
+			require.True(t, l.Valid())
+			id, _, err := client.Session().CreateNoChecks(&other, nil)
+			require.NoError(t, err)
+			found.Store(id)
+			select {
+			case <-l.Done():
+			case <-time.After(watchdog):
+				t.Fatal("the renewal did not notice")
 			}
-			return send.RoundTrip(req)
+			require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
+			require.ErrorContains(t, l.Err(), want)
+			_, err = client.Session().Destroy(id, nil)
+			require.NoError(t, err)
+			require.NoError(t, l.Close(t.Context()))
 		})
-		l := newLease(t, s, 1500*time.Millisecond)
-		time.Sleep(2 * time.Second)
-		require.True(t, l.Valid(), "it is renewed")
-		id, _, err := client.Session().CreateNoChecks(&other, nil)
-		require.NoError(t, err)
-		found.Store(id)
-		select {
-		case <-l.Done():
-		case <-time.After(watchdog):
-			t.Fatal("the renewal did not notice")
-		}
-		require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
-		require.ErrorContains(t, l.Err(), want)
-		_, err = client.Session().Destroy(id, nil)
-		require.NoError(t, err)
-		require.NoError(t, l.Close(t.Context()))
 	}
 }
 

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -15,12 +16,17 @@ const shortTTL = 2 * time.Second
 
 // leases: guarantee 4.
 func leases() []Case {
+	return slices.Concat(leaseBasics(), leaseKeys(), leaseHolders())
+}
+
+// leaseBasics is about one lease and what hangs on it.
+func leaseBasics() []Case {
 	return []Case{{
 		Name: "lease/granted", Guarantee: 4,
 		Proves: "A lease lasts at least as long as asked, is valid at once, and its keys tell its ID.",
 		run: func(t *proof) {
 			s := t.open()
-			for _, ttl := range []time.Duration{time.Nanosecond, 1500 * time.Millisecond, shortTTL, time.Hour} {
+			for _, ttl := range []time.Duration{2500 * time.Millisecond, 10 * time.Second, time.Hour} {
 				l, err := s.Lease(t.ctx, ttl)
 				require.NoError(t, err)
 				require.GreaterOrEqual(t, l.TTL(), ttl)
@@ -138,12 +144,7 @@ func leases() []Case {
 			cancel()
 			require.NoError(t, err)
 			rev := t.put(s, "k", nil, backend.WithLease(l))
-			select {
-			case <-l.Done():
-				t.Fatalf("lease lost: %v", l.Err())
-			case <-time.After(3*l.TTL() + l.TTL()/2):
-			}
-			require.True(t, l.Valid())
+			t.lasts(l, 3*l.TTL()+l.TTL()/2)
 			require.Equal(t, rev, t.get(t.open(), "k").Revision)
 			require.NoError(t, l.Close(t.ctx))
 		},
@@ -180,7 +181,10 @@ func leases() []Case {
 			l := t.lease(s)
 			rev := backend.Revision(0)
 			for i := range 5 {
-				rev = t.put(s, "k", value(i), backend.WithLease(l), backend.If("k", rev))
+				old := rev
+				rev = t.put(s, "k", value(i), backend.WithLease(l), backend.If("k", old))
+				_, err := s.Put(t.ctx, "k", value("stale"), backend.WithLease(l), backend.If("k", old))
+				t.conflict(err, backend.If("k", old), rev)
 			}
 			require.Equal(t, l.ID(), t.get(s, "k").Lease)
 			require.NoError(t, l.Close(t.ctx))
@@ -308,6 +312,20 @@ func (t *proof) done(l backend.Lease) {
 	case <-t.ctx.Done():
 		t.Fatalf("waiting for the end of lease %s: %v", l.ID(), context.Cause(t.ctx))
 	}
+}
+
+// lasts requires that a lease can be relied on for d.
+func (t *proof) lasts(l backend.Lease, d time.Duration) {
+	t.Helper()
+	select {
+	case <-l.Done():
+		t.Fatalf("lease %s lost: %v", l.ID(), l.Err())
+	case <-t.ctx.Done():
+		t.Fatal(context.Cause(t.ctx))
+	case <-time.After(d):
+	}
+	require.True(t, l.Valid())
+	require.NoError(t, l.Err())
 }
 
 // raw is the harness's RawClient.

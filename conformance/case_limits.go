@@ -2,10 +2,8 @@ package conformance
 
 import (
 	"bytes"
-	"context"
-	"errors"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -42,7 +40,9 @@ var oddKeys = []string{
 }
 
 // limits: guarantee 7.
-func limits() []Case {
+func limits() []Case { return slices.Concat(keysAndValues(), foreign()) }
+
+func keysAndValues() []Case {
 	return []Case{{
 		Name: "keys/odd-ones-round-trip", Guarantee: 7,
 		Proves: "Every key within the rules can be written, read, watched, conditioned on and deleted, whatever characters it has.",
@@ -55,7 +55,8 @@ func limits() []Case {
 				w.waitRevision(k, rev)
 				entries, _, err := backend.List(t.ctx, s, k)
 				require.NoError(t, err)
-				require.Contains(t, keysOf(entries), k)
+				covered := slices.DeleteFunc(slices.Clone(oddKeys[:i+1]), func(o string) bool { return !strings.HasPrefix(o, k) })
+				require.ElementsMatch(t, covered, keysOf(entries), "list of %q", k)
 			}
 			require.Equal(t, len(oddKeys), w.len(), "two keys became one")
 			for _, k := range oddKeys {
@@ -133,6 +134,23 @@ func limits() []Case {
 			require.Equal(t, rev, t.get(s, "k").Revision)
 		},
 	}, {
+		Name: "values/many-large-ones", Guarantee: 7,
+		Proves: "A prefix of 20 values of 256 KiB is watched whole: no message of a client library is too small for it.",
+		run: func(t *proof) {
+			const keys = 20
+			s := t.open()
+			large := func(i int) []byte { return bytes.Repeat([]byte{byte(i)}, backend.MaxValue) }
+			for i := range keys {
+				t.put(s, key("dir", i), large(i))
+			}
+			w := t.tap(s, "dir/")
+			w.waitRevision("dir/0", t.put(s, "dir/0", large(0)))
+			require.Equal(t, keys, w.len())
+			for i := range keys {
+				require.True(t, bytes.Equal(large(i), w.entry(key("dir", i)).Value), "dir/%d", i)
+			}
+		},
+	}, {
 		Name: "conditions/limits", Guarantee: 7,
 		Proves: "The largest write passes (256 KiB beside 64 conditions with 16 KiB of keys); one condition or byte more is refused.",
 		run: func(t *proof) {
@@ -180,95 +198,4 @@ func (t *proof) refusePrefix(s backend.Store, name, prefix string) {
 		require.ErrorIs(t, err, backend.ErrInvalid, name)
 	}
 	require.Equal(t, 1, yields, name)
-}
-
-// contexts: guarantee 8.
-func contexts() []Case {
-	return []Case{{
-		Name: "context/ended-before", Guarantee: 8,
-		Proves: "A call whose context has ended says so, and that nothing was written.",
-		run: func(t *proof) {
-			s := t.open()
-			cause := errors.New("the reason")
-			cancelled, cancel := context.WithCancelCause(t.ctx)
-			cancel(cause)
-			expired, stop := context.WithDeadline(t.ctx, time.Unix(0, 0))
-			defer stop()
-			for ctx, want := range map[context.Context][]error{
-				cancelled: {backend.ErrUnavailable, context.Canceled, cause},
-				expired:   {backend.ErrUnavailable, context.DeadlineExceeded},
-			} {
-				for name, err := range t.callAll(s, func() (context.Context, context.CancelFunc) { return ctx, func() {} }) {
-					for _, w := range want {
-						require.ErrorIs(t, err, w, name)
-					}
-					require.NotErrorIs(t, err, backend.ErrUnknown, name)
-				}
-			}
-			t.absent(s, "k")
-		},
-	}, {
-		Name: "context/deadline-on-the-wire", Guarantee: 8, Needs: []Power{Pause},
-		Proves: "A call to a server that does not answer ends with its deadline: a write's outcome is unknown, a read is unavailable.",
-		run: func(t *proof) {
-			s := t.open()
-			t.put(s, "k", nil)
-			p := power[Pauser](t)
-			require.NoError(t, p.Pause(t.ctx))
-			defer func() { require.NoError(t, p.Resume(t.ctx)) }()
-			const short, none = 300 * time.Millisecond, 0
-			for _, limit := range []time.Duration{short, none} {
-				limited := func() (context.Context, context.CancelFunc) {
-					if limit == none { // the driver's own request timeout applies
-						return context.WithCancel(context.WithoutCancel(t.ctx))
-					}
-					return context.WithTimeout(t.ctx, limit)
-				}
-				began := time.Now()
-				errs := t.callAll(s, limited)
-				// Four calls: the driver's own timeout would be seen with the first.
-				if limit == short {
-					require.Less(t, time.Since(began), backend.DefaultTimeout)
-				}
-				for name, err := range errs {
-					// Without a deadline the driver may give up sooner: it may find the connection dead.
-					if limit == short {
-						require.ErrorIs(t, err, context.DeadlineExceeded, name)
-					}
-					want := backend.ErrUnknown
-					if name == "get" {
-						want = backend.ErrUnavailable
-					}
-					require.ErrorIs(t, err, want, name)
-				}
-			}
-		},
-	}}
-}
-
-// callAll makes each call that can fail, with a context of its own, and returns
-// the errors by name.
-func (t *proof) callAll(s backend.Store, newContext func() (context.Context, context.CancelFunc)) map[string]error {
-	errs := map[string]error{}
-	for name, call := range map[string]func(ctx context.Context) error{
-		"get": func(ctx context.Context) error { _, err := s.Get(ctx, "k"); return err },
-		"put": func(ctx context.Context) error {
-			_, err := s.Put(ctx, "k", nil, backend.If("never", 0))
-			return err
-		},
-		"delete": func(ctx context.Context) error { return s.Delete(ctx, "k") },
-		"lease":  func(ctx context.Context) error { _, err := s.Lease(ctx, shortTTL); return err },
-	} {
-		ctx, cancel := newContext()
-		ended := make(chan error, 1)
-		go func() { ended <- call(ctx) }()
-		select {
-		case errs[name] = <-ended:
-		case <-t.ctx.Done():
-			cancel()
-			t.Fatalf("%s never ends: %v", name, context.Cause(t.ctx))
-		}
-		cancel()
-	}
-	return errs
 }

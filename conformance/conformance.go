@@ -32,15 +32,18 @@ type Case struct {
 	Proves    string // one sentence
 	Needs     []Power
 
+	// own says that the case wants the server's limits for itself, as they are
+	// by default.
+	own bool
 	// alone says that the case measures the process: no other runs beside it.
 	alone bool
 	run   func(t *proof)
 }
 
-// Exclusive reports whether the case disturbs the server or wants it with
-// settings of its own, so that it can't share one.
+// Exclusive reports whether the case disturbs the server, or wants it with
+// settings of its own or with its limits to itself, so that it can't share one.
 func (c Case) Exclusive() bool {
-	return slices.ContainsFunc(c.Needs, func(p Power) bool { return !slices.Contains(shareable, p) })
+	return c.own || slices.ContainsFunc(c.Needs, func(p Power) bool { return !slices.Contains(shareable, p) })
 }
 
 // NeedsPower reports whether the case needs one of the powers.
@@ -51,7 +54,7 @@ func (c Case) NeedsPower(powers ...Power) bool {
 // Cases lists the suite in the order of the guarantees.
 func Cases() []Case {
 	return slices.Concat(
-		linearizable(), leaderChanges(), concurrency(), conditions(), revisions(), leases(), watches(), failures(), limits(), contexts(),
+		linearizable(), leaderChanges(), concurrency(), conditions(), revisions(), leases(), watches(), watchedConcurrency(), failures(), limits(), contexts(),
 	)
 }
 
@@ -145,9 +148,20 @@ func runCase(t *testing.T, c Case, newHarness func(t *testing.T, c Case) Harness
 		r.Result, r.Reason = Unsupported, reason
 		t.Skipf("unsupported: lacks %q: %s", missing, reason)
 	}
-	ctx, cancel := context.WithTimeoutCause(t.Context(), watchdog, fmt.Errorf("watchdog: the case took longer than %v", watchdog))
-	defer cancel()
-	c.run(&proof{T: t, Harness: h, ctx: ctx})
+	p := &proof{T: t, Harness: h}
+	p.rewind()
+	defer func() { p.stop() }()
+	c.run(p)
+}
+
+// patience is how long the watchdog waits: less where the whole test binary is
+// ended sooner, so that a case can say what it is waiting for.
+func patience(t *testing.T) time.Duration {
+	deadline, ok := t.Deadline()
+	if !ok {
+		return watchdog
+	}
+	return min(watchdog, time.Until(deadline)*9/10)
 }
 
 // lacking names the first power that a case needs and the harness has not, and
@@ -170,7 +184,17 @@ type proof struct {
 	*testing.T
 	Harness
 
-	ctx context.Context // ends with the watchdog
+	ctx  context.Context // ends with the watchdog
+	stop context.CancelFunc
+}
+
+// rewind starts the watchdog anew: a case that does much has got somewhere.
+func (t *proof) rewind() {
+	if t.stop != nil {
+		t.stop()
+	}
+	limit := patience(t.T)
+	t.ctx, t.stop = context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("watchdog: the case took longer than %v", limit))
 }
 
 // open opens a store that is closed when the case ends.

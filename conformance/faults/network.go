@@ -46,10 +46,11 @@ func NewNetwork(t testing.TB, servers ...string) *Network {
 }
 
 // Ports are taken from below the range that the kernel gives to outgoing
-// connections, so that nobody gets one by chance while it is cut.
+// connections, and from below that of the test servers, so that nobody gets one
+// by chance while it is cut.
 const (
-	firstPort = 20000
-	lastPort  = 32000
+	firstPort = 10000
+	lastPort  = 20000
 	attempts  = 100
 )
 
@@ -115,7 +116,7 @@ func (n *Network) Heal(ctx context.Context) error {
 }
 
 // Retarget puts other servers behind the addresses, as many as there are, and
-// breaks the connections to the old ones.
+// breaks the connections to the old ones. What is cut stays so.
 func (n *Network) Retarget(_ context.Context, servers ...string) error {
 	if len(servers) != len(n.proxies) {
 		return fmt.Errorf("faults: %d servers for %d addresses", len(servers), len(n.proxies))
@@ -123,7 +124,7 @@ func (n *Network) Retarget(_ context.Context, servers ...string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for i, p := range n.proxies {
-		if err := p.Update(&toxiproxy.Proxy{Listen: p.Listen, Upstream: servers[i], Enabled: true}); err != nil {
+		if err := p.Update(&toxiproxy.Proxy{Listen: p.Listen, Upstream: servers[i], Enabled: p.Enabled}); err != nil {
 			return err
 		}
 	}

@@ -55,6 +55,9 @@ func (consul) args(cfg Config, nodes []*Node, self *Node) []string {
 		"disable_update_check":    true,
 		"log_level":               "warn",
 	}
+	if cfg.crowded {
+		settings["limits"] = fields{"http_max_conns_per_client": 5000}
+	}
 	fragment, err := json.Marshal(settings)
 	if err != nil {
 		panic(err) // nothing above can fail to encode

@@ -44,6 +44,8 @@ type Config struct {
 	// Token is sent to a Consul that wants one, when it is asked whether it is ready.
 	Token string
 
+	crowded bool // many tests at once are its clients
+
 	ports func(n int) ([]int, error) // freePorts, but for tests
 }
 

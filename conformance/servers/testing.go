@@ -30,7 +30,8 @@ func ForTest(t testing.TB, cfg Config) *Cluster {
 }
 
 // Shared returns the one server of its kind that all tests of this process share; the first to ask starts it, and if that fails all of
-// them fail. It ends with the process, or with CloseShared. Who kills or pauses it, or fills it, wants ForTest.
+// them fail. It ends with the process, or with CloseShared. Who kills or pauses it, or fills it, or tests its limits, wants ForTest: a
+// shared Consul takes more connections from one address than the 200 of the default.
 func Shared(t testing.TB, kind Kind) *Cluster {
 	t.Helper()
 	return SharedNodes(t, kind, 1)
@@ -46,7 +47,7 @@ func SharedNodes(t testing.TB, kind Kind, nodes int) *Cluster {
 	if !ok {
 		ctx, cancel := startContext(t)
 		defer cancel()
-		s.cluster, s.err = Start(ctx, Config{Kind: kind, Nodes: nodes})
+		s.cluster, s.err = Start(ctx, Config{Kind: kind, Nodes: nodes, crowded: true})
 		shared[which] = s
 	}
 	if s.err != nil {

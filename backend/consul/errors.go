@@ -23,6 +23,10 @@ const (
 var notApplied = []string{
 	"No cluster leader",
 	"node is not the leader", // refused by Raft before it was appended
+	// No way to the leader, so it was not sent there.
+	"Raft leader not found",
+	"No known Consul servers",
+	"rpc error getting client",
 	"rate limit exceeded",
 	"RPC rate limit",
 }

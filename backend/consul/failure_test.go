@@ -175,6 +175,8 @@ func TestRefusals(t *testing.T) {
 		{500, "rpc error making call: No cluster leader", backend.ErrUnavailable},
 		{500, "raft apply failed: node is not the leader", backend.ErrUnavailable},
 		{500, "raft apply failed: leadership lost while committing log", backend.ErrUnknown},
+		{500, "rpc error getting client: failed to get conn: dial tcp 10.0.0.1:8300: connect: connection refused", backend.ErrUnavailable},
+		{500, "No known Consul servers", backend.ErrUnavailable},
 		{500, "rpc error making call: EOF", backend.ErrUnknown},
 		{500, "write raft.db: no space left on device", backend.ErrFull},
 		{503, "rate limit exceeded for operation that can only be performed by the leader, try again later", backend.ErrUnavailable},

@@ -41,8 +41,7 @@ func TestFileKeepsEverything(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, backend.Entry{Key: "leased", Value: []byte{}, Revision: leased, Lease: l.ID()}, e)
 
-	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), "leased"))
-	defer stop()
+	next := follow(t, s, "leased")
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: leased, Puts: []backend.Entry{e}})
 	requireNext(t, next, backend.Update{Revision: leased + 1, Deletes: []string{"leased"}})
 	require.GreaterOrEqual(t, time.Since(opened), ttl, "the lease had less than its TTL")
@@ -92,8 +91,7 @@ func TestFailedCommitIsUnknown(t *testing.T) {
 	s := openStore(t, f)
 	first, err := s.Put(t.Context(), "k", []byte("1"))
 	require.NoError(t, err)
-	next, stop := iter.Pull2(s.WatchPrefix(t.Context(), ""))
-	defer stop()
+	next := follow(t, s, "")
 	known := backend.Entry{Key: "k", Value: []byte("1"), Revision: first}
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: first, Puts: []backend.Entry{known}})
 
@@ -194,8 +192,7 @@ func TestExpiryIsTriedAgain(t *testing.T) {
 	require.NoError(t, err)
 	rev, err := holder.Put(t.Context(), "k", nil, backend.WithLease(l))
 	require.NoError(t, err)
-	next, stop := iter.Pull2(other.WatchPrefix(t.Context(), ""))
-	defer stop()
+	next := follow(t, other, "")
 	state := []backend.Entry{{Key: "k", Value: []byte{}, Revision: rev, Lease: l.ID()}}
 	requireNext(t, next, backend.Update{Snapshot: true, Revision: rev, Puts: state})
 
@@ -229,6 +226,16 @@ func openStore(t *testing.T, f *File) *Store {
 	s := f.Open()
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	return s
+}
+
+// follow opens a watch, which ends with the test and does not wait for ever.
+func follow(t *testing.T, s *Store, prefix string) (next func() (backend.Update, error, bool)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	t.Cleanup(cancel)
+	next, stop := iter.Pull2(s.WatchPrefix(ctx, prefix))
+	t.Cleanup(stop)
+	return next
 }
 
 func requireNext(t *testing.T, next func() (backend.Update, error, bool), want backend.Update) {

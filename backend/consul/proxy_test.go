@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -21,6 +22,7 @@ type proxy struct {
 	stallBodies bool
 	conns       map[net.Conn]struct{}
 	accepted    int
+	hungUp      int // connections that the server ended
 	done        sync.WaitGroup
 }
 
@@ -63,6 +65,13 @@ func (p *proxy) stall(on bool) {
 	p.stallBodies = on
 }
 
+// idle counts the connections that are there, and those that the server has ended.
+func (p *proxy) idle() (present, hungUp int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.conns), p.hungUp
+}
+
 // connections counts those that clients have made.
 func (p *proxy) connections() int {
 	p.mu.Lock()
@@ -99,14 +108,21 @@ func (p *proxy) forward(client net.Conn) {
 		return
 	}
 	defer p.track(client, server)()
+	var left atomic.Bool
 	p.done.Go(func() {
 		_, _ = io.Copy(server, client)
+		left.Store(true)
 		_ = server.Close()
 	})
 	if drop {
 		_, _ = server.Read(make([]byte, 1))
 	} else {
 		p.answer(client, server)
+	}
+	if !left.Load() {
+		p.mu.Lock()
+		p.hungUp++
+		p.mu.Unlock()
 	}
 	_ = client.Close()
 }

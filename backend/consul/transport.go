@@ -24,7 +24,11 @@ const (
 	keepAliveInterval = 15 * time.Second
 	idleConnections   = 64
 	maxCalls          = 56 // connections beside those of watches: below Consul's 200 together
-	idleTimeout       = 90 * time.Second
+
+	// Consul ends a connection that was opened and not used for 10s, which a
+	// burst of calls leaves behind. A write on its way meanwhile has no known
+	// outcome: so they are closed before.
+	idleTimeout = 5 * time.Second
 )
 
 // newClient makes a client that takes everything from the settings.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hashicorp/consul/api"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/consul"
@@ -110,6 +111,21 @@ func TestAnAnswerStopsInTheMiddle(t *testing.T) {
 	q.stall(false)
 	require.Equal(t, rev, withNext.next().Revision, "the endpoint is left for the next one")
 	require.Equal(t, rev, withoutNext.next().Revision, "it is tried again")
+}
+
+// Consul ends a connection that was opened and not used for 10s, as a burst leaves behind. A write that meets the end would be open.
+func TestSpareConnections(t *testing.T) {
+	t.Parallel()
+	p := newProxy(t, shared(t).Node(0).Endpoint())
+	s := open(t, consul.Config{Endpoints: []string{p.addr()}, Root: root()})
+	var burst errgroup.Group
+	for range 100 {
+		burst.Go(func() error { return second(s.Put(t.Context(), "k", nil)) })
+	}
+	require.NoError(t, burst.Wait())
+	eventually(t, "nobody needs them any more", func() bool { present, _ := p.idle(); return present == 0 })
+	_, hungUp := p.idle()
+	require.Zero(t, hungUp)
 }
 
 // What a header can't carry is told as what it is, and not as trouble on the way.

@@ -29,8 +29,8 @@
 // together. A Store uses at most [MaxFollowed] for its watches.
 //
 // Consul sends the whole prefix at each change. A watch gives up an answer that
-// is not complete 20s after it began, or 6s if it may be stale by then: what takes
-// longer on the line there is can't be watched.
+// is not complete 6s after it began, lest it gets stale, and reads the prefix anew
+// with more patience, up to a minute: what takes longer can't be watched.
 //
 // With ACLs a token needs key "write" on what it writes and on keys that a
 // condition says must not exist, "read" on what it reads or names in other

@@ -257,7 +257,7 @@ func (h *hub) read(context.Context) {
 func (h *hub) readOnce() error {
 	for failures := 0; ; failures++ {
 		begun := h.current()
-		l, err := h.list(0, 0)
+		l, err := h.list(0, 0, failures)
 		h.note(err)
 		if err == nil && h.offer(begun, l) != worthless {
 			return nil
@@ -287,8 +287,8 @@ func (h *hub) end() error {
 // list reads the prefix. That there is nothing under it, for the first time or
 // from now on, is not taken for true before it is known that the keys would be
 // shown.
-func (h *hub) list(index uint64, wait time.Duration) (listing, error) {
-	l, err := h.store.list(h.ctx, h.prefix, index, wait)
+func (h *hub) list(index uint64, wait time.Duration, failures int) (listing, error) {
+	l, err := h.store.list(h.ctx, h.prefix, index, wait, failures)
 	stillEmpty := index > 0 && len(h.current().entries) == 0
 	if err != nil || len(l.entries) > 0 || stillEmpty {
 		return l, err
@@ -344,7 +344,7 @@ func (h *hub) run() {
 	quiet := quietFirst
 	for wait := blockFirst; ; wait = min(2*wait, blockFor) {
 		begun, sent := h.current(), time.Now()
-		l, err := h.list(index, wait)
+		l, err := h.list(index, wait, failures)
 		if err != nil {
 			if h.over(err) || !sleep(h.ctx, backoff(failures)) {
 				return

@@ -29,7 +29,7 @@ const (
 	blockBody  = 6 * time.Second // until it is complete
 
 	listTimeout = 10 * time.Second // until a list begins to arrive
-	listBody    = 20 * time.Second // until it is complete
+	listBody    = 15 * time.Second // until it is complete; up to four times that after failures
 )
 
 // A listing is what Consul answered to a recursive read.
@@ -39,10 +39,11 @@ type listing struct {
 }
 
 // list reads a physical prefix; with an index it waits until that may be
-// history, at most as long as given. Errors: those of the client, and errDenied.
-func (s *Store) list(ctx context.Context, prefix string, index uint64, wait time.Duration) (listing, error) {
+// history, at most as long as given. After failures an answer may take longer:
+// the line or the server may be slow. Errors: those of the client, and errDenied.
+func (s *Store) list(ctx context.Context, prefix string, index uint64, wait time.Duration, failures int) (listing, error) {
 	q := &api.QueryOptions{RequireConsistent: true}
-	begin, body := max(listTimeout, s.timeout), listBody
+	begin, body := max(listTimeout, s.timeout), listBody<<min(failures, 2)
 	if index > 0 {
 		q.WaitIndex, q.WaitTime = index, wait-rand.N(wait/16)
 		begin, body = wait+wait/16+blockGrace, blockBody // not the caller's business: it bounds staleness

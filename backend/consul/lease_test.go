@@ -141,10 +141,11 @@ func TestRenewal(t *testing.T) {
 	t.Parallel()
 	s, _ := here(t)
 	client := raw(t, shared(t))
-	l := newLease(t, s, time.Second)
+	const ttl = 3 * time.Second
+	l := newLease(t, s, ttl)
 	put(t, s, "k", "v", backend.WithLease(l))
 	// Consul ends a session at up to twice its TTL; this one outlives that by being renewed.
-	for began := time.Now(); time.Since(began) < 3*time.Second; time.Sleep(100 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 3*ttl; time.Sleep(100 * time.Millisecond) {
 		require.True(t, l.Valid())
 		get(t, s, "k")
 	}

@@ -86,6 +86,18 @@ func TestDamagedFileIsRefused(t *testing.T) {
 	}
 }
 
+func TestFailedReadIsNoEmptyPrefix(t *testing.T) {
+	f, _ := openFile(t, bbolt.Options{})
+	s := openStore(t, f)
+	require.NoError(t, f.db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket([]byte(keysBucket)).Put([]byte("k"), []byte("damaged"))
+	}))
+	_, err := s.Get(t.Context(), "k")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	_, _, err = backend.List(soon(t), s, "")
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+}
+
 func TestFailedCommitIsUnknown(t *testing.T) {
 	f, d := openFile(t, bbolt.Options{})
 	s := openStore(t, f)

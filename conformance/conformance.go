@@ -23,7 +23,7 @@ import (
 
 // watchdog ends a case that waits for something that does not come. It is no
 // measure of speed.
-const watchdog = 2 * time.Minute
+const watchdog = 5 * time.Minute
 
 // A Case proves one thing about a driver.
 type Case struct {

@@ -24,7 +24,7 @@ func concurrency() []Case {
 		},
 	}, {
 		Name: "concurrency/linearizable-under-network-faults", Guarantee: 1, Needs: []Power{Network},
-		Proves: "So it is while the network is cut, loses replies or is slow: what was unavailable is never seen; what is unknown happens once, at any time, or never.",
+		Proves: "One order still explains it while the network is cut, loses replies or is slow: an unavailable write is never seen; one of unknown outcome happens once, at any time, or never.",
 		run: func(t *proof) {
 			faults := networkFaults(t)
 			t.disturbed(disturbance{
@@ -34,7 +34,7 @@ func concurrency() []Case {
 		},
 	}, {
 		Name: "concurrency/linearizable-over-restarts", Guarantee: 1, Needs: []Power{Restart},
-		Proves: "So it is when the servers are killed and started again with their data, and watches follow: what was acknowledged is still there.",
+		Proves: "One order still explains it when the servers are killed and started again with their data, and watches agree: what was acknowledged is still there.",
 		run: func(t *proof) {
 			t.disturbed(disturbance{
 				rounds: 4, unknown: 1, watched: true,
@@ -43,7 +43,7 @@ func concurrency() []Case {
 		},
 	}, {
 		Name: "concurrency/linearizable-under-leader-pauses", Guarantee: 1, Needs: []Power{Majority},
-		Proves: "So it is while one leader after the other stands still and comes back, and watches follow: it tells nothing of before, and what it still held happens once or never.",
+		Proves: "One order still explains it while one leader after the other stands still and comes back, and watches agree: what the old one still held happens once or never.",
 		run: func(t *proof) {
 			m := power[MajorityLoser](t)
 			t.disturbed(disturbance{
@@ -74,7 +74,7 @@ func watchedConcurrency() []Case {
 		},
 	}, {
 		Name: "concurrency/watches-agree-under-network-faults", Guarantee: 5, Needs: []Power{Network},
-		Proves: "So it does while the network is cut, loses replies or is slow, whatever a watch does to go on.",
+		Proves: "Watches still agree while the network is cut, loses replies or is slow, however they go on.",
 		run: func(t *proof) {
 			faults := networkFaults(t)
 			t.disturbed(disturbance{
@@ -94,6 +94,7 @@ func (t *proof) severalRounds() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		began := time.Now()
 		for round := 0; round < 4 || round < 20 && time.Since(began) < 3*time.Second; round++ {
+			t.rewind()
 			if !yield(round) {
 				return
 			}
@@ -113,8 +114,8 @@ type disturbance struct {
 func (t *proof) disturbed(d disturbance) {
 	stores := t.openSome()
 	ok, unknown, unavailable := 0, 0, 0
-	for round := 0; round < d.rounds || unknown < d.unknown; round++ {
-		if round < d.rounds {
+	for round := 0; !t.Failed() && (round < d.rounds || unknown < d.unknown); round++ {
+		if round < d.rounds { // the others are there to end
 			t.rewind()
 		}
 		l := t.gather(stores, 6)

@@ -63,6 +63,11 @@ conformance: servers ## Run the conformance suite on every driver, one node and 
 		$(GOTEST) -count=1 -p 1 -timeout 1h -run '^TestConformance' ./backend/etcd ./backend/consul ./backend/memory; tested=$$?; \
 	  $(GO) run ./conformance/report -results "$$results" && exit $$tested; }
 
+# With SECKILL_TEST_FULL=1 all cases run on every broken store; UPDATE=-update writes down which fail.
+.PHONY: selftest
+selftest: ## Run the conformance suite on broken stores, each of which it must reject
+	$(GOTEST) -count=1 -timeout 1h ./conformance/selftest $(UPDATE)
+
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)

@@ -155,13 +155,13 @@ func runCase(t *testing.T, c Case, newHarness func(t *testing.T, c Case) Harness
 }
 
 // patience is how long the watchdog waits: less where the whole test binary is
-// ended sooner, so that a case can say what it is waiting for.
+// ended soon, so that a case can say what it is waiting for, and others too.
 func patience(t *testing.T) time.Duration {
 	deadline, ok := t.Deadline()
 	if !ok {
 		return watchdog
 	}
-	return min(watchdog, time.Until(deadline)*9/10)
+	return min(watchdog, time.Until(deadline)/2)
 }
 
 // lacking names the first power that a case needs and the harness has not, and

@@ -109,6 +109,22 @@ func TestFailureTakesNoClassFromTheContext(t *testing.T) {
 	require.ErrorIs(t, backend.Failure(closed, backend.ErrUnknown, "put", "k", nil), backend.ErrClosed)
 }
 
+// A server that was told the deadline, or a client library that looks at the
+// clock, may give up before the context's timer has run.
+func TestFailureKnowsADeadlineThatHasPassed(t *testing.T) {
+	err := backend.Failure(lateTimer{t.Context()}, backend.ErrUnknown, "put", "k", errors.New("request timed out"))
+	require.ErrorIs(t, err, backend.ErrUnknown)
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	future, cancel := context.WithTimeout(t.Context(), time.Hour)
+	defer cancel()
+	require.NotErrorIs(t, backend.Failure(future, backend.ErrUnknown, "put", "k", nil), context.DeadlineExceeded)
+}
+
+// lateTimer is a context whose deadline has passed without its notice.
+type lateTimer struct{ context.Context }
+
+func (lateTimer) Deadline() (time.Time, bool) { return time.Now().Add(-time.Millisecond), true }
+
 func TestFailureMatchesItsClassItsCauseAndTheContext(t *testing.T) {
 	reason, cause := errors.New("the reason"), errors.New("connection reset")
 	ctx, cancel := context.WithCancelCause(t.Context())

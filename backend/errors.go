@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // The classes of errors: see the package documentation.
@@ -54,7 +55,7 @@ func Failure(ctx context.Context, class error, op, key string, cause error) erro
 	if reason != nil && errors.Is(cause, reason) {
 		cause = classless{cause} // client libraries return the context's cause
 	}
-	for _, err := range []error{cause, ctx.Err()} {
+	for _, err := range []error{cause, ended(ctx)} {
 		if err != nil && !f.covers(err) {
 			f.causes = append(f.causes, err)
 		}
@@ -63,6 +64,16 @@ func Failure(ctx context.Context, class error, op, key string, cause error) erro
 		f.causes = append(f.causes, classless{reason})
 	}
 	return f
+}
+
+// ended is how a context has ended, nil if it has not. It goes by the clock too,
+// as servers and client libraries do: a context learns of its deadline from a
+// timer, which is late when the machine is busy.
+func ended(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok && ctx.Err() == nil && !time.Now().Before(deadline) {
+		return context.DeadlineExceeded
+	}
+	return ctx.Err()
 }
 
 // classless is an error that belongs to no class but ErrClosed.

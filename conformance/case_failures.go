@@ -89,7 +89,7 @@ func storeFull(t *proof) {
 	s := t.open()
 	kept := t.put(s, "kept", value("kept"))
 	t.put(s, "deleted", nil)
-	l, err := s.Lease(t.ctx, 5*time.Second)
+	l, err := s.Lease(t.ctx, 12*time.Second)
 	require.NoError(t, err)
 	leased := t.put(s, "leased", nil, backend.WithLease(l))
 	w := t.tap(s, "")
@@ -114,7 +114,7 @@ func storeFull(t *proof) {
 	require.NoError(t, s.Delete(t.ctx, "deleted"))
 	w.waitGone("deleted")
 	t.tap(s, "").waitSame(s)
-	t.lasts(l, time.Until(filled.Add(2*l.TTL())))
+	t.lasts(l, time.Until(filled.Add(l.TTL()+l.TTL()/4)))
 	require.Equal(t, leased, t.get(s, "leased").Revision)
 	require.NoError(t, l.Close(t.ctx))
 	w.waitGone("leased")
@@ -133,7 +133,7 @@ func storeFull(t *proof) {
 // quorumLost: the writes are spread over the time in which the leader notices,
 // and over the nodes.
 func quorumLost(t *proof) {
-	const rounds, writes, limit = 8, 6, time.Second
+	const rounds, writes, limit = 6, 4, time.Second
 	m := power[MajorityLoser](t)
 	s := t.open()
 	kept := map[string]backend.Revision{}

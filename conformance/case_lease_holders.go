@@ -12,7 +12,6 @@ import (
 
 // leaseHolders is about what a lease is to its holder.
 func leaseHolders() []Case {
-	const cost = "at most four requests each in a TTL"
 	return []Case{{
 		Name: "lease/raised-ttl-is-told", Guarantee: 4,
 		Proves: "When the store raises a TTL, TTL tells the one that the lease goes by, for its holder and for its keys.",
@@ -20,16 +19,30 @@ func leaseHolders() []Case {
 	}, {
 		Name: "lease/two-hundred", Guarantee: 4,
 		Proves: "Two hundred leases of one store are kept alive beyond three TTLs, with their keys.",
-		run:    func(t *proof) { t.keepMany(200) },
-	}, {
-		Name: "lease/cost-of-two-hundred", Guarantee: 4, Needs: []Power{Requests},
-		Proves: "Keeping two hundred leases alive costs " + cost + ".",
 		run: func(t *proof) {
-			const leases = 200
+			s := t.open()
+			held := t.leases(s, 200)
+			t.lasts(held[0], 3*held[0].TTL()+held[0].TTL()/2)
+			for _, l := range held {
+				t.lasts(l, 0)
+			}
+			entries, _, err := backend.List(t.ctx, s, "dir/")
+			require.NoError(t, err)
+			require.Len(t, entries, len(held))
+		},
+	}, {
+		Name: "lease/cost-of-fifty", Guarantee: 4, Needs: []Power{Requests},
+		Proves: "Keeping fifty leases alive costs at most four requests each in a TTL.",
+		run: func(t *proof) {
 			c := power[RequestCounter](t)
-			var sent int64
-			took := t.keepMany(leases, func() { sent = c.Requests() - sent })
-			require.Less(t, float64(sent), leases*4*took, "in %.1f TTLs", took)
+			held := t.leases(t.open(), 50)
+			before, began := c.Requests(), time.Now()
+			t.lasts(held[0], held[0].TTL())
+			sent, ttls := c.Requests()-before, time.Since(began).Seconds()/held[0].TTL().Seconds()
+			require.Less(t, float64(sent), 4*ttls*float64(len(held)))
+			for _, l := range held {
+				t.lasts(l, 0)
+			}
 		},
 	}, {
 		Name: "lease/lost-while-cut-off", Guarantee: 4, Needs: []Power{Network, Raw},
@@ -46,7 +59,7 @@ func leaseHolders() []Case {
 			s, other := t.open(), t.open()
 			before, after := t.lease(s), t.lease(s)
 			t.put(s, "before", nil, backend.WithLease(before))
-			t.put(s, "after", nil, backend.WithLease(after))
+			rev := t.put(s, "after", nil, backend.WithLease(after))
 			require.NoError(t, before.Close(t.ctx))
 			require.NoError(t, s.Close())
 			require.NoError(t, before.Close(t.ctx))
@@ -55,9 +68,8 @@ func leaseHolders() []Case {
 			t.done(after)
 			t.fails("lease", after.Err(), is(backend.ErrClosed))
 			require.False(t, after.Valid())
-			w := t.tap(other, "")
-			w.waitGone("before")
-			w.waitGone("after")
+			t.absent(other, "before")
+			require.Equal(t, rev, t.get(other, "after").Revision)
 		},
 	}, {
 		Name: "lease/closed-while-the-server-is-paused", Guarantee: 4, Needs: []Power{Pause},
@@ -96,46 +108,23 @@ func leaseHolders() []Case {
 
 func raisedTTL(t *proof) {
 	holder, other := t.open(), t.open()
-	var (
-		began time.Time
-		l     backend.Lease
-	)
-	t.eventually("a put with a lease so short", func() bool {
-		began = time.Now()
-		var err error
-		l, err = holder.Lease(t.ctx, time.Nanosecond)
-		require.NoError(t, err)
-		valid := l.Valid()
-		_, err = holder.Put(t.ctx, "k", nil, backend.WithLease(l))
-		if time.Since(began) < l.TTL() { // else the machine was too slow
-			require.True(t, valid)
-			require.NoError(t, err)
-		}
-		return err == nil
-	})
+	l, began := t.leased(holder, time.Nanosecond, "k")
 	require.NoError(t, holder.Close())
-	t.eventually("the key to be gone", func() bool {
-		_, err := other.Get(t.ctx, "k")
-		require.True(t, err == nil || t.fails("get", err, is(backend.ErrNotFound)))
-		return err != nil
-	})
+	t.vanishes(other, "k")
 	lasted := time.Since(began)
 	require.GreaterOrEqual(t, lasted, l.TTL())
 	require.Less(t, lasted, 2*l.TTL()+12*time.Second)
 }
 
-// keepMany keeps leases alive for more than three TTLs, and returns how many it
-// was. The functions are called at the beginning and at the end of that time.
-func (t *proof) keepMany(leases int, measure ...func()) (ttls float64) {
+// leases takes n leases with a key on each.
+func (t *proof) leases(s backend.Store, n int) []backend.Lease {
 	t.Helper()
-	const ttl = 6 * time.Second
-	s := t.open()
-	held := make([]backend.Lease, leases)
+	held := make([]backend.Lease, n)
 	var g errgroup.Group
 	g.SetLimit(8) // a client address has a limited number of connections
-	for i := range leases {
+	for i := range held {
 		g.Go(func() (err error) {
-			if held[i], err = s.Lease(t.ctx, ttl); err != nil {
+			if held[i], err = s.Lease(t.ctx, 12*time.Second); err != nil {
 				return err
 			}
 			_, err = s.Put(t.ctx, key("dir", i), nil, backend.WithLease(held[i]))
@@ -143,30 +132,15 @@ func (t *proof) keepMany(leases int, measure ...func()) (ttls float64) {
 		})
 	}
 	require.NoError(t, g.Wait())
-	began := time.Now()
-	for _, m := range measure {
-		m()
-	}
-	t.lasts(held[0], 3*held[0].TTL()+held[0].TTL()/2)
-	for _, m := range measure {
-		m()
-	}
-	ttls = time.Since(began).Seconds() / held[0].TTL().Seconds()
-	entries, _, err := backend.List(t.ctx, s, "dir/")
-	require.NoError(t, err)
-	require.Len(t, entries, leases)
-	for _, l := range held {
-		t.lasts(l, 0)
-	}
-	return ttls
+	return held
 }
 
 func lostWhileCutOff(t *proof) {
 	n := power[NetworkFaulter](t)
 	s := t.open()
 	for _, fault := range []func(context.Context) error{n.Cut, n.DropReplies} {
-		l, awaited := t.lease(s), t.lease(s)
-		t.put(s, "k", nil, backend.WithLease(l))
+		l, _ := t.leased(s, shortTTL, "k")
+		awaited, _ := t.leased(s, shortTTL)
 		require.NoError(t, fault(t.ctx))
 		cut, over := time.Now(), time.Time{}
 		told := t.begin(t.ctx, map[string]call{"done": func(ctx context.Context) error {
@@ -195,7 +169,7 @@ func lostWhileCutOff(t *proof) {
 }
 
 func keptThroughShortCut(t *proof) {
-	const ttl = 18 * time.Second // a renewal every six, three TTLs of patience beyond
+	const ttl = 18 * time.Second // a third for the cut, and a third for what comes before and after
 	n := power[NetworkFaulter](t)
 	s := t.open()
 	l, err := s.Lease(t.ctx, ttl)

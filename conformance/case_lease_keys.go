@@ -20,9 +20,9 @@ func leaseKeys() []Case {
 		run: func(t *proof) {
 			closed, silent := t.open(), t.open()
 			for range 5 {
-				t.vanishTogether(closed, func(l backend.Lease) error { return l.Close(t.ctx) })
+				t.vanishTogether(closed, longTTL, func(l backend.Lease) error { return l.Close(t.ctx) })
 			}
-			t.vanishTogether(silent, func(backend.Lease) error { return silent.Close() })
+			t.vanishTogether(silent, 2*shortTTL, func(backend.Lease) error { return silent.Close() })
 		},
 	}, {
 		Name: "lease/revoked-keys-vanish-together", Guarantee: 4, Needs: []Power{Raw},
@@ -30,7 +30,7 @@ func leaseKeys() []Case {
 		run: func(t *proof) {
 			s := t.open()
 			for range 5 {
-				t.vanishTogether(s, func(l backend.Lease) error { return t.raw().RawRevoke(t.ctx, l.ID()) })
+				t.vanishTogether(s, longTTL, func(l backend.Lease) error { return t.raw().RawRevoke(t.ctx, l.ID()) })
 			}
 		},
 	}, {
@@ -49,20 +49,14 @@ func leaseKeys() []Case {
 }
 
 // vanishTogether ends a lease that holds many keys, while others look.
-func (t *proof) vanishTogether(holder backend.Store, end func(backend.Lease) error) {
+func (t *proof) vanishTogether(holder backend.Store, ttl time.Duration, end func(backend.Lease) error) {
 	t.Helper()
 	const keys = 50
-	l, err := holder.Lease(t.ctx, keptTTL/2) // not less: the puts take time
-	require.NoError(t, err)
-	var puts errgroup.Group
-	puts.SetLimit(8)
+	var names []string
 	for i := range keys {
-		puts.Go(func() error {
-			_, err := holder.Put(t.ctx, key("dir", i), value(i), backend.WithLease(l))
-			return err
-		})
+		names = append(names, key("dir", i))
 	}
-	require.NoError(t, puts.Wait())
+	l, _ := t.leased(holder, ttl, names...)
 
 	reader := t.open()
 	var taps []*tap

@@ -3,6 +3,7 @@ package conformance
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -11,8 +12,12 @@ import (
 	"github.com/seed27495941/seckill/backend"
 )
 
-// shortTTL is what cases ask for; the store may grant more.
-const shortTTL = 2 * time.Second
+// What cases ask for; the store may grant more. A busy machine may be late with
+// the renewals of a short lease, so that is for those which are to expire.
+const (
+	shortTTL = 2 * time.Second
+	longTTL  = time.Minute
+)
 
 // leases: guarantee 4.
 func leases() []Case {
@@ -26,7 +31,7 @@ func leaseBasics() []Case {
 		Proves: "A lease lasts at least as long as asked, is valid at once, and its keys tell its ID.",
 		run: func(t *proof) {
 			s := t.open()
-			for _, ttl := range []time.Duration{2500 * time.Millisecond, 10 * time.Second, time.Hour} {
+			for _, ttl := range []time.Duration{10500 * time.Millisecond, longTTL, time.Hour} {
 				l, err := s.Lease(t.ctx, ttl)
 				require.NoError(t, err)
 				require.GreaterOrEqual(t, l.TTL(), ttl)
@@ -88,12 +93,8 @@ func leaseBasics() []Case {
 		Proves: "When the holder falls silent, its keys are gone within 2×TTL + 2s (10s more for a slow machine).",
 		run: func(t *proof) {
 			holder, other := t.open(), t.open()
-			l, err := holder.Lease(t.ctx, shortTTL)
-			require.NoError(t, err)
 			w := t.tap(other, "dir/")
-			t.put(holder, "dir/a", nil, backend.WithLease(l))
-			t.put(holder, "dir/b", nil, backend.WithLease(l))
-			w.waitRevision("dir/b", t.get(other, "dir/b").Revision)
+			l, _ := t.leased(holder, shortTTL, "dir/a", "dir/b")
 
 			// The last renewal may have been sent just before: the TTL counts from
 			// the grant at least.
@@ -101,9 +102,11 @@ func leaseBasics() []Case {
 			require.NoError(t, holder.Close())
 			t.done(l)
 			require.ErrorIs(t, l.Err(), backend.ErrClosed)
+			t.vanishes(other, "dir/a")
+			t.vanishes(other, "dir/b")
+			lasted := time.Since(granted)
 			w.waitGone("dir/a")
 			w.waitGone("dir/b")
-			lasted := time.Since(granted)
 			require.Less(t, lasted, 2*l.TTL()+12*time.Second)
 			t.Logf("TTL %v: gone %v after the last moment of a renewal", l.TTL(), lasted.Round(time.Millisecond))
 		},
@@ -125,13 +128,9 @@ func leaseBasics() []Case {
 		Proves: "A lease that was never renewed keeps its keys for at least its TTL.",
 		run: func(t *proof) {
 			holder, other := t.open(), t.open()
-			w := t.tap(other, "k")
-			before := time.Now()
-			l, err := holder.Lease(t.ctx, 2500*time.Millisecond)
-			require.NoError(t, err)
-			w.waitRevision("k", t.put(holder, "k", nil, backend.WithLease(l)))
+			l, before := t.leased(holder, 2500*time.Millisecond, "k")
 			require.NoError(t, holder.Close())
-			w.waitGone("k")
+			t.vanishes(other, "k")
 			require.GreaterOrEqual(t, time.Since(before), l.TTL())
 		},
 	}, {
@@ -140,7 +139,7 @@ func leaseBasics() []Case {
 		run: func(t *proof) {
 			s := t.open()
 			ctx, cancel := context.WithCancel(t.ctx)
-			l, err := s.Lease(ctx, 3*time.Second)
+			l, err := s.Lease(ctx, 10*time.Second)
 			cancel()
 			require.NoError(t, err)
 			rev := t.put(s, "k", nil, backend.WithLease(l))
@@ -208,7 +207,7 @@ func leaseBasics() []Case {
 		run: func(t *proof) {
 			s := t.open()
 			for range 20 {
-				l, err := s.Lease(t.ctx, shortTTL)
+				l, err := s.Lease(t.ctx, longTTL)
 				require.NoError(t, err)
 				t.put(s, "k", nil, backend.WithLease(l), backend.If("k", 0))
 				require.NoError(t, l.Close(t.ctx))
@@ -220,8 +219,7 @@ func leaseBasics() []Case {
 		Proves: "A lease ended by the store's own tools takes its keys, is seen as lost by its holder within its TTL, and takes no more.",
 		run: func(t *proof) {
 			s := t.open()
-			l := t.lease(s)
-			t.put(s, "k", nil, backend.WithLease(l))
+			l, _ := t.leased(s, 5*time.Second, "k")
 			require.NoError(t, t.raw().RawRevoke(t.ctx, l.ID()))
 			t.absent(s, "k")
 			revoked := time.Now()
@@ -287,9 +285,7 @@ func leaseBasics() []Case {
 		run: func(t *proof) {
 			p := power[Pauser](t)
 			s := t.open()
-			l, err := s.Lease(t.ctx, shortTTL)
-			require.NoError(t, err)
-			t.put(s, "k", nil, backend.WithLease(l))
+			l, _ := t.leased(s, shortTTL, "k")
 			require.NoError(t, p.Pause(t.ctx))
 			paused := time.Now()
 			t.done(l)
@@ -298,7 +294,7 @@ func leaseBasics() []Case {
 			require.ErrorIs(t, l.Err(), backend.ErrLeaseLost)
 			require.False(t, l.Valid())
 			require.Less(t, took, l.TTL()+5*time.Second)
-			_, err = s.Put(t.ctx, "k", nil, backend.WithLease(l))
+			_, err := s.Put(t.ctx, "k", nil, backend.WithLease(l))
 			require.ErrorIs(t, err, backend.ErrLeaseLost)
 		},
 	}}
@@ -312,6 +308,40 @@ func (t *proof) done(l backend.Lease) {
 	case <-t.ctx.Done():
 		t.Fatalf("waiting for the end of lease %s: %v", l.ID(), context.Cause(t.ctx))
 	}
+}
+
+// leased takes a lease that is to expire, and hangs keys on it. It tries again
+// where the machine is so slow that the lease is over before.
+func (t *proof) leased(s backend.Store, ttl time.Duration, keys ...string) (l backend.Lease, before time.Time) {
+	t.Helper()
+	t.eventually("a lease that outlasts the writing of its keys", func() bool {
+		before = time.Now()
+		var err error
+		l, err = s.Lease(t.ctx, ttl)
+		require.NoError(t, err)
+		valid := l.Valid()
+		for _, k := range keys {
+			if _, err = s.Put(t.ctx, k, nil, backend.WithLease(l)); err != nil {
+				break
+			}
+		}
+		if time.Since(before) < l.TTL() {
+			require.True(t, valid)
+			require.NoError(t, err)
+		}
+		return err == nil
+	})
+	return l, before
+}
+
+// vanishes waits until a key does not exist.
+func (t *proof) vanishes(s backend.Store, k string) {
+	t.Helper()
+	t.eventually(fmt.Sprintf("the end of %q", k), func() bool {
+		_, err := s.Get(t.ctx, k)
+		require.True(t, err == nil || t.fails("get", err, is(backend.ErrNotFound)))
+		return err != nil
+	})
 }
 
 // lasts requires that a lease can be relied on for d.

@@ -216,7 +216,11 @@ func deadlinesAmongWrites(t *proof) {
 	began := time.Now()
 	t.put(s, "warm", nil)
 	usual := max(time.Since(began), time.Millisecond)
-	t.tellApart(t.createMany(s, writes, func(i int) time.Duration { return 4 * usual * time.Duration(i) / writes }))
+	errs := t.createMany(s, writes, func(i int) time.Duration { return 4 * usual * time.Duration(i) / writes })
+	for i, err := range errs {
+		require.True(t, err == nil || errors.Is(err, context.DeadlineExceeded), "write %d: %v", i, err)
+	}
+	t.tellApart(errs)
 }
 
 func cutsAmongWrites(t *proof) {

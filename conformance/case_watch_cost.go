@@ -255,7 +255,7 @@ func (t *proof) live() {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	held := t.lease(s)
-	closed, err := s.Lease(t.ctx, shortTTL)
+	closed, err := s.Lease(t.ctx, longTTL)
 	require.NoError(t, err)
 	w := t.tap(s, "dir/")
 	w.waitRevision("dir/k", t.put(s, "dir/k", nil, backend.WithLease(closed)))

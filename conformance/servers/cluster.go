@@ -74,6 +74,9 @@ func tryLaunch(ctx context.Context, cfg Config, l launcher) (_ *Cluster, err err
 	}
 	for _, n := range c.nodes {
 		name, version, err := c.flavor.identify(ctx, n.api())
+		for errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil { // it was ready: the machine is busy
+			name, version, err = c.flavor.identify(ctx, n.api())
+		}
 		if err != nil {
 			return nil, err
 		}

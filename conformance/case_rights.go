@@ -127,6 +127,7 @@ func (t *proof) hiddenLater(guest, all backend.Store) {
 		return w.updates > 0 || w.err != nil
 	})
 	t.put(all, "showcase", nil)
+	t.wait(w.ended, "the end of the watch")
 	t.fails("watch", w.end(), is(backend.ErrDenied))
 	for name, c := range map[string]call{"watch": t.watch(guest, "show"), "list": t.reads(guest, "show")["list"]} {
 		t.fails(name, c(t.ctx), is(backend.ErrDenied))
@@ -173,6 +174,7 @@ func rightsLost(t *proof) {
 	stripped := time.Now()
 	t.put(all, "guest/0", value("new")) // something to tell
 	for _, w := range taps {
+		t.wait(w.ended, "the end of the watch of "+w.prefix)
 		t.fails("watch of "+w.prefix, w.end(), is(backend.ErrDenied))
 	}
 	require.Less(t, time.Since(stripped), staleness+slack)

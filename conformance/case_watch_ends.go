@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
@@ -96,30 +97,22 @@ func watchEnds() []Case {
 			for what, fault := range map[string]func(context.Context) error{"cut": n.Cut, "mute": n.DropReplies} {
 				s := t.open()
 				t.put(s, "dir/k", nil)
-				waits := []*tap{t.tap(s, "dir/"), t.tap(s, "absent/")}
-				var broken time.Time
-				for _, err := range s.WatchPrefix(t.ctx, "dir/") {
-					require.NoError(t, err)
-					require.NoError(t, fault(t.ctx))
-					waits = append(waits, t.tapLater(s, "dir/"), t.tapLater(s, "other/"))
-					time.Sleep(200 * time.Millisecond) // they are on their way: nothing tells when
-					broken = time.Now()
-					break
-				}
-				require.Less(t, time.Since(broken), promptly, what)
-				for _, w := range waits {
-					began := time.Now()
-					require.ErrorIs(t, w.close(), errTapClosed, what)
-					require.Less(t, time.Since(began), promptly, what)
+				waiting := []*tap{t.tap(s, "dir/"), t.tap(s, "absent/")}
+				breakOff := t.hold(s, "dir/")
+				require.NoError(t, fault(t.ctx), what)
+				waiting = append(waiting, t.tapLater(s, "dir/"), t.tapLater(s, "other/"))
+				time.Sleep(200 * time.Millisecond) // they are on their way: nothing tells when
+				t.ends(what+": a range that is broken off", breakOff)
+				for _, w := range waiting {
+					t.ends(what+": a watch that is cancelled", func() { w.close() })
+					require.ErrorIs(t, w.err, errTapClosed, what)
 				}
 				last := []*tap{t.tapLater(s, "dir/"), t.tapLater(s, "other/")}
-				began := time.Now()
-				require.NoError(t, s.Close(), what)
+				t.ends(what+": a store that is closed", func() { assert.NoError(t, s.Close()) })
 				for _, w := range last {
 					require.ErrorIs(t, w.end(), backend.ErrClosed, what)
 				}
-				require.Less(t, time.Since(began), promptly, what)
-				require.NoError(t, n.Heal(t.ctx))
+				require.NoError(t, n.Heal(t.ctx), what)
 			}
 		},
 	}, {
@@ -151,3 +144,39 @@ func watchEnds() []Case {
 // promptly is how soon a call ends that needs no answer. No request that it
 // might wait for in vain ends as soon, and no machine is that slow.
 const promptly = backend.DefaultTimeout - time.Second
+
+// ends requires that f ends promptly.
+func (t *proof) ends(what string, f func()) {
+	t.Helper()
+	began, ended := time.Now(), make(chan struct{})
+	go func() {
+		defer close(ended)
+		f()
+	}()
+	select {
+	case <-ended:
+		require.Less(t, time.Since(began), promptly, what)
+	case <-time.After(staleness):
+		t.Fatalf("%s does not end", what)
+	}
+}
+
+// hold ranges over a watch and stays in the body of its first update until
+// breakOff is called, which returns when the range has ended.
+func (t *proof) hold(s backend.Store, prefix string) (breakOff func()) {
+	t.Helper()
+	first, leave, ended := make(chan error, 1), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, err := range s.WatchPrefix(t.ctx, prefix) {
+			first <- err
+			<-leave
+			break
+		}
+	}()
+	require.NoError(t, <-first)
+	return func() {
+		close(leave)
+		<-ended
+	}
+}

@@ -204,12 +204,23 @@ func (t *proof) open() Store {
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
+	t.Cleanup(func() { t.close(s) })
+	return s
+}
+
+// close closes a store. One that does not come to an end must not take the other
+// cases with it.
+func (t *proof) close(s Store) {
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	select {
+	case err := <-closed:
+		if err != nil {
 			t.Errorf("close: %v", err)
 		}
-	})
-	return s
+	case <-time.After(staleness):
+		t.Errorf("close does not return")
+	}
 }
 
 // key makes a key under the case's namespace.

@@ -33,7 +33,6 @@ type tap struct {
 	updates   int
 	snapshots int
 	confirmed int // updates that tell of no change
-	named     int // keys in updates, those of snapshots too
 	err       error
 	faulty    bool // it broke the contract
 	cancelled bool
@@ -105,11 +104,11 @@ func (w *tap) close() error {
 // end waits until the range over the watch has ended.
 func (w *tap) end() error {
 	w.t.Helper()
-	patience := time.NewTimer(patience(w.t.T))
-	defer patience.Stop()
+	limit := time.NewTimer(min(patience(w.t.T), staleness))
+	defer limit.Stop()
 	select {
 	case <-w.ended:
-	case <-patience.C:
+	case <-limit.C:
 		w.t.Errorf("the watch of %q does not end", w.prefix)
 	}
 	w.mu.Lock()
@@ -156,7 +155,6 @@ func (w *tap) take(u backend.Update, err error) {
 
 func (w *tap) count(u backend.Update) {
 	w.updates++
-	w.named += len(u.Puts) + len(u.Deletes)
 	switch {
 	case u.Snapshot:
 		w.snapshots++

@@ -118,8 +118,21 @@ func (h *harness) RawRevoke(_ context.Context, lease string) error {
 	return nil
 }
 
+// Checkpoint: what happens before history is lost is not heard by anybody.
 func (h *harness) Checkpoint(context.Context) (func(context.Context) error, error) {
-	return func(context.Context) error {
+	return func(ctx context.Context) error {
+		if err := h.Cut(ctx); err != nil {
+			return err
+		}
+		if err := h.RawPut(ctx, "dir/missed", nil); err != nil {
+			return err
+		}
+		if err := h.RawDelete(ctx, "dir/0"); err != nil {
+			return err
+		}
+		if err := h.Heal(ctx); err != nil {
+			return err
+		}
 		h.server.LoseHistory()
 		return nil
 	}, nil

@@ -238,7 +238,7 @@ func (t *proof) cutOff(fault, heal func(context.Context) error) {
 	}
 	require.NoError(t, heal(t.ctx))
 
-	taps := append(late, w)
+	taps := slices.Concat(late, []*tap{w})
 	for _, w := range taps {
 		w.wait("what was written meanwhile", func(s *backend.State) bool {
 			e, _ := s.Get("dir/0")

@@ -195,7 +195,7 @@ func (h *harness) Checkpoint(ctx context.Context) (func(context.Context) error, 
 
 // Replace: the new server is another cluster, whose indexes begin again.
 func (h *harness) Replace(ctx context.Context) error {
-	h.server = servers.ForTest(h.t, servers.Config{Kind: servers.Consul, Nodes: len(h.server.Nodes())})
+	h.server = servers.ForTest(h.t, servers.Config{Kind: servers.Consul, Nodes: len(h.server.Nodes())}) //nolint:contextcheck // it ends with the test
 	h.raw = h.client(nil)
 	return h.Retarget(ctx, h.server.Endpoints()...)
 }

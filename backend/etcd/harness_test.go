@@ -224,7 +224,7 @@ func (h *harness) Checkpoint(context.Context) (func(context.Context) error, erro
 
 // Replace: the new server is another cluster.
 func (h *harness) Replace(ctx context.Context) error {
-	another := servers.ForTest(h.t, servers.Config{Kind: servers.Etcd, Nodes: len(h.server.Nodes())})
+	another := servers.ForTest(h.t, servers.Config{Kind: servers.Etcd, Nodes: len(h.server.Nodes())}) //nolint:contextcheck // it ends with the test
 	h.raw = rawOn(h.t, another.Endpoints()[0])
 	return h.Retarget(ctx, another.Endpoints()...)
 }

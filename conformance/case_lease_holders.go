@@ -22,7 +22,7 @@ func leaseHolders() []Case {
 		run: func(t *proof) {
 			s := t.open()
 			held := t.leases(s, 200)
-			t.lasts(held[0], 3*held[0].TTL()+held[0].TTL()/2)
+			t.lasts(held[0], 3*held[0].TTL()+held[0].TTL()/8)
 			for _, l := range held {
 				t.lasts(l, 0)
 			}
@@ -124,7 +124,7 @@ func (t *proof) leases(s backend.Store, n int) []backend.Lease {
 	g.SetLimit(8) // a client address has a limited number of connections
 	for i := range held {
 		g.Go(func() (err error) {
-			if held[i], err = s.Lease(t.ctx, 12*time.Second); err != nil {
+			if held[i], err = s.Lease(t.ctx, 15*time.Second); err != nil {
 				return err
 			}
 			_, err = s.Put(t.ctx, key("dir", i), nil, backend.WithLease(held[i]))

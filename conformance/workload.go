@@ -33,6 +33,7 @@ type worker struct {
 	workload *workload
 	lease    backend.Lease // nil: none at the moment
 	doubt    string        // the key of a write of unknown outcome, or ""
+	careful  bool          // it had one: in a hurry it makes no other
 	puts     int
 
 	calls, answers atomic.Int64
@@ -173,8 +174,8 @@ func (w *worker) pause(most time.Duration, stop <-chan struct{}) bool {
 }
 
 // step makes one call. After a write of unknown outcome a client only reads
-// until it gets an answer, as it should. That also bounds how many writes are
-// open, and with them what a check costs.
+// until it gets an answer, as it should, and until the hurry is over. That also
+// bounds how many writes are open, and with them what a check costs.
 func (w *worker) step() {
 	ctx, cancel := context.WithCancel(w.workload.t.ctx)
 	defer cancel()
@@ -184,10 +185,13 @@ func (w *worker) step() {
 	}
 	k := w.workload.anyKey()
 	var err error
-	if w.doubt != "" {
+	switch {
+	case w.doubt != "":
 		k = w.doubt
 		err = w.get(ctx, k)
-	} else {
+	case w.careful && w.workload.hurry.Load():
+		err = w.get(ctx, k)
+	default:
 		err = w.anything(ctx, k)
 	}
 	w.calls.Add(1)
@@ -195,7 +199,7 @@ func (w *worker) step() {
 	case errors.Is(err, backend.ErrUnavailable):
 		w.pause(awayPause, nil)
 	case errors.Is(err, backend.ErrUnknown):
-		w.doubt = k
+		w.doubt, w.careful = k, true
 	default:
 		w.doubt = ""
 		w.answers.Add(1)

@@ -96,14 +96,16 @@ func (t *proof) closeUnder(s Store, open around) {
 	calls["close lease"] = open.lease.Close
 	all := t.begin(t.ctx, calls)
 	time.Sleep(200 * time.Millisecond) // on their way, most probably
-	began := time.Now()
+	w := startStopwatch()
 	closing := t.begin(t.ctx, map[string]call{"close": func(context.Context) error { return s.Close() }})
-	require.NoError(t, closing.end()["close"])
-	for name, err := range all.end() {
+	err, errs, ended := closing.end()["close"], all.end(), open.watch.end()
+	ran, _ := w.end()
+	require.Less(t, ran, promptly, "the end of all")
+	require.NoError(t, err)
+	for name, err := range errs {
 		t.fails(name, err, is(backend.ErrClosed), is(backend.ErrClosed, backend.ErrUnavailable), is(backend.ErrClosed, backend.ErrUnknown))
 	}
-	t.fails("watch", open.watch.end(), is(backend.ErrClosed))
-	require.Less(t, time.Since(began), promptly, "the end of all")
+	t.fails("watch", ended, is(backend.ErrClosed))
 	t.done(open.lease)
 	t.fails("lease", open.lease.Err(), is(backend.ErrClosed))
 	require.False(t, open.lease.Valid())

@@ -155,7 +155,7 @@ func quorumLost(t *proof) {
 		}
 		calls := maps.Clone(changes)
 		maps.Copy(calls, others)
-		for name, err := range t.within(limit, calls) {
+		for name, err := range t.attempt(limit, calls) {
 			alternatives := []classes{is(backend.ErrUnavailable)}
 			if name != "get" && name != "list" {
 				alternatives = append(alternatives, is(backend.ErrUnknown))

@@ -58,7 +58,7 @@ func TestRights(t *testing.T) {
 	shown := put(t, all, "shown/k", "")
 
 	rev := put(t, s, "mine/k", "", backend.If("shown/k", shown))
-	l := newLease(t, s, time.Second)
+	l := newLease(t, s, time.Minute)
 	put(t, s, "mine/leased", "", backend.WithLease(l))
 	require.NoError(t, l.Close(t.Context()))
 

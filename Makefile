@@ -48,7 +48,7 @@ test-short: ## Test without servers: under two minutes
 .PHONY: test
 test: servers ## Test everything on single nodes: what CI runs
 	$(GO) vet ./...
-	$(GOTEST) -count=1 -p 2 -timeout 15m $(PKG)
+	$(GOTEST) -count=1 -p 1 -timeout 15m $(PKG)
 
 .PHONY: test-full
 test-full: servers ## Test everything, with three-node clusters and long runs

@@ -215,12 +215,18 @@ func deadlinesAmongWrites(t *proof) {
 	t.put(s, "warm", nil)
 	began := time.Now()
 	t.put(s, "warm", nil)
-	usual := max(time.Since(began), time.Millisecond)
-	errs := t.createMany(s, writes, func(i int) time.Duration { return 4 * usual * time.Duration(i) / writes })
-	for i, err := range errs {
-		require.True(t, err == nil || errors.Is(err, context.DeadlineExceeded), "write %d: %v", i, err)
+	usual := min(max(time.Since(began), time.Millisecond), 100*time.Millisecond)
+	ends := t.createMany(s, writes, func(i int) time.Duration { return 4 * usual * time.Duration(i) / writes })
+	silent := 0
+	for _, e := range ends {
+		if e.err != nil && e.late && !errors.Is(e.err, context.DeadlineExceeded) {
+			silent++
+			t.Logf("after its deadline: %v", e.err)
+		}
 	}
-	t.tellApart(errs)
+	// One or another may have failed just before, and been seen to end after.
+	require.LessOrEqual(t, silent, writes/50, "their errors do not match the deadline")
+	t.tellApart(ends)
 }
 
 func cutsAmongWrites(t *proof) {
@@ -243,31 +249,39 @@ func cutsAmongWrites(t *proof) {
 			}
 		}
 	})
-	errs := t.createMany(s, 400, func(int) time.Duration { return 200 * time.Millisecond })
+	ends := t.createMany(s, 400, func(int) time.Duration { return 200 * time.Millisecond })
 	close(enough)
 	require.NoError(t, chaos.Wait())
-	t.tellApart(errs)
+	t.tellApart(ends)
+}
+
+// An ending is how a write ended, and whether it did so after its deadline.
+type ending struct {
+	err  error
+	late bool
 }
 
 // createMany creates keys, a few at a time and each within a time limit.
-func (t *proof) createMany(s backend.Store, writes int, limit func(i int) time.Duration) []error {
-	errs := make([]error, writes)
+func (t *proof) createMany(s backend.Store, writes int, limit func(i int) time.Duration) []ending {
+	ends := make([]ending, writes)
 	var g errgroup.Group
 	g.SetLimit(8)
 	for i := range writes {
 		g.Go(func() error {
 			ctx, cancel := context.WithTimeout(t.ctx, limit(i))
 			defer cancel()
-			errs[i] = t.writes(s, key("dir", i))["create"](ctx)
+			err := t.writes(s, key("dir", i))["create"](ctx)
+			deadline, _ := ctx.Deadline()
+			ends[i] = ending{err: err, late: time.Now().After(deadline)}
 			return nil
 		})
 	}
 	_ = g.Wait() // the errors are what is looked at
-	return errs
+	return ends
 }
 
 // tellApart requires that what createMany was told is what another client sees.
-func (t *proof) tellApart(errs []error) {
+func (t *proof) tellApart(ends []ending) {
 	t.Helper()
 	other := t.open()
 	t.putEventually(other, "after")
@@ -283,8 +297,8 @@ func (t *proof) tellApart(errs []error) {
 		there[e.Key] = true
 	}
 	var made, refused int
-	for i, err := range errs {
-		switch k := key("dir", i); {
+	for i, e := range ends {
+		switch k, err := key("dir", i), e.err; {
 		case err == nil:
 			made++
 			require.True(t, there[k], "%q was acknowledged and is not there", k)
@@ -293,7 +307,7 @@ func (t *proof) tellApart(errs []error) {
 			require.False(t, there[k], "%q is there: %v", k, err)
 		}
 	}
-	t.Logf("of %d writes %d were acknowledged, %d unavailable, %d unknown", len(errs), made, refused, len(errs)-made-refused)
+	t.Logf("of %d writes %d were acknowledged, %d unavailable, %d unknown", len(ends), made, refused, len(ends)-made-refused)
 }
 
 func modifyAfterLostReply(t *proof) {

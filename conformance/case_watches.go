@@ -221,7 +221,7 @@ func noGap(t *proof) {
 		t.rewind()
 		var g errgroup.Group
 		g.SetLimit(writers)
-		var fresh *tap
+		watches := []*tap{old}
 		for i := range keys {
 			g.Go(func() (err error) {
 				if k := key("dir", i); (round+i)%10 == 9 {
@@ -231,19 +231,21 @@ func noGap(t *proof) {
 				}
 				return err
 			})
-			if i == keys/2 {
-				fresh = t.tap(s, "dir/")
+			if i == keys/2 && round%4 == 1 {
+				watches = append(watches, t.tap(s, "dir/"))
 			}
 		}
 		require.NoError(t, g.Wait())
-		for _, w := range []*tap{old, fresh} {
+		for _, w := range watches {
 			w.settle(s)
 			for i, rev := range made {
 				require.Equal(t, rev, w.entry(key("dir", i)).Revision, "dir/%d, round %d", i, round)
 			}
 			w.steady()
 		}
-		fresh.close()
+		for _, fresh := range watches[1:] {
+			fresh.close()
+		}
 	}
 }
 

@@ -104,7 +104,7 @@ func TestStores(t *testing.T) {
 // the cases there are do not.
 func atOnce() int {
 	if full() {
-		return 3
+		return 4
 	}
 	return 16
 }

@@ -126,9 +126,18 @@ func be(t *testing.T, name string) {
 	}, cases...))
 }
 
+// escaped reports whether one of the cases that are to fail has passed.
+func (d defect) escaped(results map[string]string) bool {
+	return slices.ContainsFunc(d.cases, func(name string) bool { return results[name] == conformance.Pass })
+}
+
 // reject requires that the cases of a store fail, or pass if it is not broken.
 func (d defect) reject(t *testing.T, failed *recorder) {
 	results, logs := d.run(t)
+	// Some defects are races, which a run need not meet.
+	for n := 1; n < 3 && d.name != unbroken && d.escaped(results); n++ {
+		results, logs = d.run(t)
+	}
 	want := conformance.Fail
 	if d.name == unbroken {
 		want = conformance.Pass

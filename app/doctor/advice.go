@@ -39,6 +39,8 @@ func etcdAdvice(set settings.Settings) advice {
 	if len(set.Store.Endpoints) > 0 {
 		command += " --endpoints=" + strings.Join(set.Store.Endpoints, ",")
 	}
+	files := set.Store.TLS
+	command += flag("--cacert", files.CAFile) + flag("--cert", files.CertFile) + flag("--key", files.KeyFile)
 	admin, below := command, quoted("/"+set.Store.Root)
 	if set.Store.User != "" {
 		admin += " --user=root"
@@ -61,18 +63,35 @@ func etcdAdvice(set settings.Settings) advice {
 	}
 }
 
+// flag gives a command an option, unless that has no value.
+func flag(name, value string) string {
+	if value == "" {
+		return ""
+	}
+	return " " + name + "=" + quoted(value)
+}
+
 func consulAdvice(set settings.Settings) advice {
+	at, files := "", set.Store.TLS
+	if len(set.Store.Endpoints) > 0 {
+		at = set.Store.Endpoints[0]
+		if files.Enabled() && !strings.Contains(at, "://") {
+			at = "https://" + at
+		}
+	}
+	at = flag("-http-addr", at) + flag("-datacenter", set.Store.Datacenter) + flag("-ca-file", files.CAFile) +
+		flag("-client-cert", files.CertFile) + flag("-client-key", files.KeyFile) + flag("-tls-server-name", files.ServerName)
 	login := "Give a file with the token:\n    --token-file=FILE"
 	add := login + "\nand in a policy of that token:\n    "
 	if set.Store.Token != "" || set.Store.TokenFile != "" {
-		login = "Correct the token, or make a new one:\n    consul acl token create -policy-name=seckill"
+		login = "Correct the token, or make a new one:\n    consul acl token create -policy-name=seckill" + at
 		add = "Add to a policy of the token:\n    "
 	}
 	return advice{
 		keys:   add + fmt.Sprintf("key_prefix %s { policy = \"write\" }", strconv.Quote(set.Store.Root)),
 		leases: add + "session_prefix \"\" { policy = \"write\" }",
 		full:   "Make room on the disk of the servers: see data_dir in their configuration.",
-		list:   "See what they are:\n    consul kv get -recurse -keys " + quoted(set.Store.Root),
+		list:   "See what they are:\n    consul kv get -recurse -keys" + at + " " + quoted(set.Store.Root),
 		expiry: func(ttl time.Duration) string {
 			return fmt.Sprintf("a node that dies is listed for %v to %v: Consul ends a session after once to twice its TTL", ttl, 2*ttl)
 		},

@@ -1,9 +1,13 @@
 package doctor
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/backend/credential"
 )
 
 // The texts are those that the drivers' tests see from real servers.
@@ -29,6 +33,27 @@ func TestConnectionAdvice(t *testing.T) {
 		assert.Equal(t, want == "", got == "", text)
 	}
 }
+
+// Commands go where the program goes, in the way that it does.
+func TestCommandsReachTheStore(t *testing.T) {
+	set := settings.Defaults()
+	set.Store.Root = "shop/"
+	assert.Equal(t, "    etcdctl get --prefix --keys-only /shop/", last(etcdAdvice(set).list))
+	assert.Equal(t, "    consul kv get -recurse -keys shop/", last(consulAdvice(set).list))
+
+	set.Store.Endpoints = []string{"store-1:1", "store-2:1"}
+	assert.Equal(t, "    consul kv get -recurse -keys -http-addr=store-1:1 shop/", last(consulAdvice(set).list))
+
+	set.Store.Datacenter = "dc2"
+	set.Store.TLS = credential.TLS{CAFile: "ca.pem", CertFile: "my cert.pem", KeyFile: "key.pem", ServerName: "store.test"}
+	assert.Equal(t, "    etcdctl --endpoints=store-1:1,store-2:1 --cacert=ca.pem --cert='my cert.pem' --key=key.pem get --prefix --keys-only /shop/",
+		last(etcdAdvice(set).list))
+	assert.Equal(t, "    consul kv get -recurse -keys -http-addr=https://store-1:1 -datacenter=dc2 -ca-file=ca.pem "+
+		"-client-cert='my cert.pem' -client-key=key.pem -tls-server-name=store.test shop/", last(consulAdvice(set).list))
+}
+
+// last is the last line of a remedy.
+func last(remedy string) string { return remedy[strings.LastIndexByte(remedy, '\n')+1:] }
 
 func TestQuotedForAShell(t *testing.T) {
 	for text, want := range map[string]string{

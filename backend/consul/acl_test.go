@@ -19,10 +19,11 @@ import (
 
 const management = "2f6d3a64-6f0f-4a0c-9a3e-5d1f0c7e8b21"
 
-// guarded is a server that denies what no token allows, and a client that may do everything.
-func guarded(t *testing.T, more string) (*servers.Cluster, *api.Client) {
+// guarded is a cluster that denies what no token allows, and a client that may do everything.
+func guarded(t *testing.T, nodes int, more string) (*servers.Cluster, *api.Client) {
 	t.Helper()
 	c := own(t, servers.Config{
+		Nodes: nodes,
 		Extra: []string{"-hcl", `acl { enabled = true default_policy = "deny" ` + more + `
 			tokens { initial_management = "` + management + `" agent = "` + management + `" } }`},
 		Token: management,
@@ -50,7 +51,7 @@ func newToken(t *testing.T, admin *api.Client, rules string) (secret credential.
 
 func TestRights(t *testing.T) {
 	t.Parallel()
-	c, admin := guarded(t, "")
+	c, admin := guarded(t, 1, "")
 	secret, change := newToken(t, admin, `key_prefix "mine/" { policy = "write" } key_prefix "shown/" { policy = "read" } session_prefix "" { policy = "write" }`)
 	s := open(t, consul.Config{Endpoints: c.Endpoints(), Token: secret})
 	all := open(t, consul.Config{Endpoints: c.Endpoints(), Token: management})
@@ -99,7 +100,7 @@ func TestRights(t *testing.T) {
 // A list of what an anonymous client may not read looks like a list of nothing, without the header that a token would get.
 func TestAnonymousClientIsDenied(t *testing.T) {
 	t.Parallel()
-	c, admin := guarded(t, "")
+	c, admin := guarded(t, 1, "")
 	all := open(t, consul.Config{Endpoints: c.Endpoints(), Token: management})
 	put(t, all, "hidden/k", "")
 	s := open(t, consul.Config{Endpoints: c.Endpoints()})
@@ -126,7 +127,7 @@ func TestAnonymousClientIsDenied(t *testing.T) {
 
 func TestKeyListPolicy(t *testing.T) {
 	t.Parallel()
-	c, _ := guarded(t, "enable_key_list_policy = true")
+	c, _ := guarded(t, 1, "enable_key_list_policy = true")
 	s := open(t, consul.Config{Endpoints: c.Endpoints()})
 	require.ErrorIs(t, list(t, s, "hidden/"), backend.ErrDenied)
 }
@@ -134,7 +135,7 @@ func TestKeyListPolicy(t *testing.T) {
 // A token is followed in its file.
 func TestTokenFile(t *testing.T) {
 	t.Parallel()
-	c, admin := guarded(t, "")
+	c, admin := guarded(t, 1, "")
 	first, change := newToken(t, admin, `key_prefix "" { policy = "write" }`)
 	second, _ := newToken(t, admin, `key_prefix "" { policy = "write" }`)
 	file := filepath.Join(t.TempDir(), "token")
@@ -150,7 +151,7 @@ func TestTokenFile(t *testing.T) {
 
 // What the client library would take from the environment is not taken.
 func TestEnvironmentIsNotRead(t *testing.T) {
-	c, _ := guarded(t, "")
+	c, _ := guarded(t, 1, "")
 	for name, value := range map[string]string{
 		api.HTTPAddrEnvName:      "127.0.0.1:1",
 		api.HTTPTokenEnvName:     management,

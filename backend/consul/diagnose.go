@@ -168,6 +168,30 @@ func (v *visit) pay(ctx context.Context) {
 	v.took = time.Since(begun)
 }
 
+// cli is a command of consul as it has to be typed for this store, on a line of
+// its own. Where somebody else's client goes it does not know.
+func (d *diagnosis) cli(command string) string {
+	s := d.store
+	if s.transport == nil {
+		return "    consul " + command
+	}
+	return "    consul " + command + " -http-addr=" + s.transport.endpoints[s.transport.current.Load()].String() + s.toolFlags
+}
+
+// toolFlags are those, beside the address, with which Consul's tool gets where
+// the store does.
+func toolFlags(cfg Config) (flags string) {
+	for _, f := range [][2]string{
+		{"datacenter", cfg.Datacenter}, {"ca-file", cfg.TLS.CAFile}, {"client-cert", cfg.TLS.CertFile},
+		{"client-key", cfg.TLS.KeyFile}, {"tls-server-name", cfg.TLS.ServerName},
+	} {
+		if f[1] != "" {
+			flags += " -" + f[0] + "=" + f[1]
+		}
+	}
+	return flags
+}
+
 // reason is why there was no answer, without the address that the client
 // library puts in front of it.
 func (d *diagnosis) reason(err error) string {

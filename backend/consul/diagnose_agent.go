@@ -62,7 +62,7 @@ func (d *diagnosis) described(token api.ACLToken) backend.Finding {
 	if time.Until(*token.ExpirationTime) < tokenEndsIn {
 		f.Verdict = backend.VerdictWarn
 		f.Remedy = "Make a new one; a token in a file is read again when that changes:\n" +
-			"    consul acl token clone -accessor-id " + token.AccessorID
+			d.cli("acl token clone -accessor-id "+token.AccessorID)
 	}
 	return f
 }
@@ -174,25 +174,33 @@ func host(address string) string { return address[:max(strings.LastIndex(address
 
 // leader compares what the endpoints say.
 func (d *diagnosis) leader(context.Context) backend.Finding {
-	var leader string
-	var without []string
+	var leaders, without []string
 	for _, v := range d.visits {
 		switch {
 		case !v.answered():
 		case v.leader == "":
 			without = append(without, v.endpoint)
 		default:
-			leader = v.leader
+			leaders = append(leaders, v.leader)
 		}
 	}
-	const remedy = "Servers that are a majority must run and reach each other's port 8300. See which do:\n    consul operator raft list-peers -stale"
+	slices.Sort(leaders)
+	leaders = slices.Compact(leaders)
+	remedy := "Servers that are a majority must run and reach each other's port 8300. See which do:\n" + d.cli("operator raft list-peers -stale")
 	switch {
-	case leader == "":
+	case len(leaders) == 0:
 		return backend.Finding{Verdict: backend.VerdictFail, Found: "no endpoint knows one", Remedy: remedy}
 	case len(without) > 0:
 		return backend.Finding{Verdict: backend.VerdictWarn, Found: "not known to " + strings.Join(without, ", "), Remedy: remedy}
+	case len(leaders) > 1:
+		return backend.Finding{
+			Verdict: backend.VerdictWarn,
+			Found: fmt.Sprintf("%d servers are named: %s. It is changing, or the endpoints are of different clusters",
+				len(leaders), strings.Join(leaders, ", ")),
+			Remedy: remedy,
+		}
 	}
-	return fine("%s, for all that answer", leader)
+	return fine("%s, for all that answer", leaders[0])
 }
 
 // tooLong is a TTL that Consul refuses, and tells its limits.

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -93,6 +95,11 @@ func TestDiagnoseEndpoints(t *testing.T) {
 	d = diagnose(t, open(t, consul.Config{Endpoints: []string{dead}}))
 	d.requireBut(t, unlooked(map[string]backend.Verdict{"endpoints": backend.VerdictFail}))
 
+	stranger := own(t, servers.Config{}).Node(0).Endpoint()
+	d = diagnose(t, open(t, consul.Config{Endpoints: []string{live, stranger}}))
+	d.requireBut(t, map[string]backend.Verdict{"leader": backend.VerdictWarn})
+	assert.Contains(t, d["leader"].Found, "2 servers are named: ")
+
 	require.NoError(t, s.Close())
 	d = diagnose(t, s)
 	d.requireBut(t, unlooked(nil))
@@ -152,7 +159,7 @@ func pemFile(t *testing.T, content []byte) string {
 
 func TestDiagnoseCredentials(t *testing.T) {
 	t.Parallel()
-	c, admin := guarded(t, "")
+	c, admin := guarded(t, 1, "")
 	as := func(token credential.Secret) *consul.Store {
 		return open(t, consul.Config{Endpoints: c.Endpoints(), Token: token})
 	}
@@ -187,6 +194,21 @@ func TestDiagnoseCredentials(t *testing.T) {
 	f := diagnose(t, as(credential.Secret(token.SecretID)))["credentials"]
 	assert.Equal(t, backend.VerdictWarn, f.Verdict, f.Found)
 	assert.Contains(t, f.Remedy, "consul acl token clone -accessor-id "+token.AccessorID)
+	_, command, _ := strings.Cut(f.Remedy, "\n")
+	paste(t, command)
+}
+
+// paste does to a shell what an operator does who may do everything.
+func paste(t *testing.T, command string) {
+	t.Helper()
+	binary, err := servers.Binary(t.Context(), "consul", t.Output())
+	require.NoError(t, err)
+	dir := t.TempDir()
+	require.NoError(t, os.Symlink(binary, filepath.Join(dir, "consul")))
+	shell := exec.CommandContext(t.Context(), "/bin/sh", "-c", command)
+	shell.Env = append(os.Environ(), "PATH="+dir, "CONSUL_HTTP_TOKEN="+management)
+	out, err := shell.CombinedOutput()
+	require.NoError(t, err, "%s\n%s", command, out)
 }
 
 // Without a token the agent's own may stand in.
@@ -196,7 +218,7 @@ func TestDiagnoseWithoutAToken(t *testing.T) {
 	d := diagnose(t, open(t, consul.Config{Endpoints: lenient.Endpoints()}))
 	assert.Equal(t, backend.VerdictOK, d["credentials"].Verdict, d["credentials"].Found)
 
-	c, admin := guarded(t, "enable_key_list_policy = true")
+	c, admin := guarded(t, 1, "enable_key_list_policy = true")
 	d = diagnose(t, open(t, consul.Config{Endpoints: c.Endpoints()}))
 	assert.Equal(t, backend.VerdictOK, d["credentials"].Verdict)
 	assert.Contains(t, d["credentials"].Found, "refused openly")

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/oklog/ulid/v2"
@@ -53,7 +54,7 @@ func newHarness(nodes int) func(t *testing.T, c conformance.Case) conformance.Ha
 		}
 		switch {
 		case c.NeedsPower(conformance.Access):
-			h.server, h.raw = guarded(t, "")
+			h.server, h.raw = guarded(t, nodes, "")
 			h.open.Token = management
 		case c.Exclusive():
 			h.server = servers.ForTest(t, cfg)
@@ -219,10 +220,24 @@ func (h *harness) OpenGuest(context.Context) (conformance.Store, func(context.Co
 		return fmt.Sprintf("key_prefix %q { policy = %q }\n", h.open.Root+name, policy)
 	}
 	token, change := newToken(h.t, h.raw, dir("guest/", "write")+dir("shown/", "read")+`session_prefix "" { policy = "write" }`)
+	h.awaitToken(token)
 	cfg := h.open
 	cfg.Token = token
 	s, err := consul.Open(cfg)
 	return s, func(context.Context) error { change(""); return nil }, err
+}
+
+// awaitToken waits until each node knows a token: the followers of the one that
+// made it learn of it a little later.
+func (h *harness) awaitToken(token credential.Secret) {
+	for _, node := range h.server.Nodes() {
+		client, err := api.NewClient(&api.Config{Address: node.URL(), Token: string(token)})
+		require.NoError(h.t, err)
+		require.Eventually(h.t, func() bool {
+			_, _, err := client.ACL().TokenReadSelf(&api.QueryOptions{AllowStale: true})
+			return err == nil
+		}, time.Minute, 10*time.Millisecond)
+	}
 }
 
 func (h *harness) OpenMismatched() (map[string]conformance.Store, error) {

@@ -24,6 +24,7 @@ type Store struct {
 
 	transport *transport         // nil: the client's own business
 	token     *credential.Source // nil: the client's own business
+	toolFlags string             // for what a diagnosis has people type
 	followed  chan struct{}      // holds a token for each prefix that is followed
 	foreign   foreignKeys
 
@@ -57,6 +58,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s.transport = transport
 	s.token = settings.token
+	s.toolFlags = toolFlags(cfg)
 	s.release = transport.base.CloseIdleConnections
 	return s, nil
 }

@@ -172,7 +172,8 @@ func TestThePasswordFileIsFollowed(t *testing.T) {
 		return err == nil
 	}, patience, 50*time.Millisecond)
 	put(t, s, "shop/other", "v")
-	require.Equal(t, []string{"shop/other"}, keys(w.next().Puts))
+	// A watch that had to log in anew in between begins with a snapshot.
+	require.Contains(t, keys(w.next().Puts), "shop/other")
 	require.NoError(t, lease.Close(t.Context()))
 }
 

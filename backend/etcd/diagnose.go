@@ -189,6 +189,12 @@ func (s *Store) identity() string {
 // of its own. What an ordinary user may not do asks for the password of root.
 func (d *diagnosis) ctl(args ...any) string {
 	command := "    etcdctl --endpoints=" + strings.Join(d.names(), ",")
+	files := d.store.files
+	for _, f := range [][2]string{{"cacert", files.CAFile}, {"cert", files.CertFile}, {"key", files.KeyFile}} {
+		if f[1] != "" {
+			command += " --" + f[0] + "=" + f[1]
+		}
+	}
 	if d.store.login != nil {
 		command += " --user=root"
 	}

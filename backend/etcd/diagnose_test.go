@@ -144,6 +144,13 @@ func TestDiagnoseTLS(t *testing.T) {
 		assert.Contains(t, f.Found, test.want)
 		assert.Equal(t, test.want == "1 of 1 answer", f.Verdict == backend.VerdictOK, f.Found)
 	}
+
+	t.Log("a remedy can be pasted there too")
+	s := open(t, etcd.Config{Endpoints: srv.Endpoints(), TLS: trusted})
+	put(t, s, "k", "v")
+	commands := commandsIn(diagnose(t, s)["compaction"].Remedy)
+	require.Len(t, commands, 1)
+	paste(t, commands[0])
 }
 
 func TestDiagnoseCredentials(t *testing.T) {

@@ -131,9 +131,10 @@ func (f *follower) confirm(header *pb.ResponseHeader) {
 }
 
 // ask notes that the server is about to be asked for its progress. It tells
-// whether anything was heard since the last time, and for how long nothing was. Reports before the first question since
-// the follower began are not for it: they may be of a time when the server did
-// not know it yet, and so be ahead of its events.
+// whether anything was heard since the last time, and for how long nothing was.
+// Reports before the first question since the follower began are not for it:
+// they may be of a time when the server did not know it yet, and so be ahead of
+// its events.
 func (f *follower) ask() (news bool, silence time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

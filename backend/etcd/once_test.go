@@ -42,13 +42,17 @@ func newRelay(t *testing.T, endpoint string) (r *relay, addr string) {
 	return r, serveKV(t, r)
 }
 
-// serveKV puts a stand-in for a server's KV on an address.
+// serveKV puts a stand-in for a server's KV, and Watch if it has that, on an
+// address.
 func serveKV(t *testing.T, kv pb.KVServer) (addr string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	server := grpc.NewServer()
 	pb.RegisterKVServer(server, kv)
+	if watches, ok := kv.(pb.WatchServer); ok {
+		pb.RegisterWatchServer(server, watches)
+	}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {

@@ -49,8 +49,9 @@ type Store struct {
 	login  *login // nil: no user of our own
 	hub    *hub
 
-	root    string        // physical prefix of all keys
-	timeout time.Duration // of calls without a deadline
+	root    string         // physical prefix of all keys
+	files   credential.TLS // of the connection, for what a diagnosis has people type
+	timeout time.Duration  // of calls without a deadline
 	life    *backend.Lifetime
 	secured bool        // the cluster may refuse this client's reads
 	tracked atomic.Bool // the connection has a send tracker
@@ -125,6 +126,7 @@ func newStore(client *clientv3.Client, cfg Config) *Store {
 		leases:  pb.NewLeaseClient(conn),
 		events:  pb.NewWatchClient(conn),
 		root:    "/" + cfg.Root,
+		files:   cfg.TLS,
 		timeout: cfg.RequestTimeout,
 		life:    backend.NewLifetime(),
 		pulse:   watchPulse,

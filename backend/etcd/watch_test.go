@@ -2,14 +2,17 @@ package etcd_test
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/seed27495941/seckill/backend"
@@ -98,6 +101,72 @@ func TestHistoryCompactedWhileAway(t *testing.T) {
 	require.Equal(t, []string{"dir/b", "dir/c"}, keys(u.Puts))
 
 	// And no loop follows: the next update is the next change.
+	put(t, direct, "dir/d", "v")
+	require.Equal(t, []string{"dir/d"}, keys(w.next().Puts))
+}
+
+// A middleman passes on what a watch asks, and compacts the history that it is
+// about to ask for before it hands out the first snapshot: the stream stands, and
+// the server itself says that the history is gone.
+type middleman struct {
+	pb.UnimplementedKVServer
+	pb.UnimplementedWatchServer
+	server  *clientv3.Client
+	compact sync.Once
+}
+
+func (m *middleman) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	resp, err := pb.NewKVClient(m.server.ActiveConnection()).Range(ctx, req)
+	m.compact.Do(func() {
+		var last *clientv3.PutResponse
+		for _, key := range []string{"/dir/b", "/dir/c"} {
+			if err == nil {
+				last, err = m.server.Put(ctx, key, "v")
+			}
+		}
+		if err == nil {
+			_, err = m.server.Compact(ctx, last.Header.Revision, clientv3.WithCompactPhysical())
+		}
+	})
+	return resp, err
+}
+
+func (m *middleman) Watch(client pb.Watch_WatchServer) error {
+	server, err := pb.NewWatchClient(m.server.ActiveConnection()).Watch(client.Context())
+	if err != nil {
+		return err
+	}
+	go func() { // ends with the client
+		for {
+			req, err := client.Recv()
+			if err != nil || server.Send(req) != nil {
+				return
+			}
+		}
+	}()
+	for {
+		resp, err := server.Recv()
+		if err != nil {
+			return err
+		}
+		if err := client.Send(resp); err != nil {
+			return err
+		}
+	}
+}
+
+func TestHistoryCompactedBeforeTheWatchBegins(t *testing.T) {
+	srv := serve(t)
+	direct := open(t, on(srv.Endpoint()))
+	put(t, direct, "dir/a", "v")
+	m := &middleman{server: rawOn(t, srv.Endpoint())}
+	s := open(t, on(serveKV(t, m)))
+	s.SetPulse(time.Hour, time.Hour) // silence is not what tells it
+	w := watch(t, s, "dir/")
+	require.Equal(t, []string{"dir/a"}, keys(w.next().Puts))
+	u := w.next()
+	require.True(t, u.Snapshot)
+	require.Equal(t, []string{"dir/a", "dir/b", "dir/c"}, keys(u.Puts))
 	put(t, direct, "dir/d", "v")
 	require.Equal(t, []string{"dir/d"}, keys(w.next().Puts))
 }

@@ -41,7 +41,7 @@ var layers = map[string][]string{
 var notDrivers = []string{"backend/credential", "backend/internal", "backend/metrics", "backend/trace"}
 
 // testOnly are packages which only tests import, so they may do as tests do.
-var testOnly = []string{"backend/internal/prove", "conformance/example", "conformance/servers", "conformance/selftest", "recipe/internal/stores"}
+var testOnly = []string{"backend/internal/prove", "conformance/example", "conformance/servers", "conformance/selftest", "internal/stores"}
 
 // mayChoose are the places that may name a driver: they choose one.
 var mayChoose = append([]string{"bench", "cmd"}, testOnly...)

@@ -107,8 +107,10 @@ func leaseHolders() []Case {
 }
 
 func raisedTTL(t *proof) {
+	const asked = time.Nanosecond
 	holder, other := t.open(), t.open()
-	l, began := t.leased(holder, time.Nanosecond, "k")
+	l, began := t.leased(holder, asked, "k")
+	require.Greater(t, l.TTL(), asked, "the key was there for longer")
 	require.NoError(t, holder.Close())
 	t.vanishes(other, "k")
 	lasted := time.Since(began)

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -72,6 +73,7 @@ func (t *proof) vanishTogether(holder backend.Store, ttl time.Duration, end func
 		g.Go(func() error { return t.listTogether(s, keys, sync.OnceFunc(looking.Done)) })
 	}
 	looking.Wait()
+	time.Sleep(rand.N(5 * time.Millisecond)) // another moment of their lists each time
 	require.NoError(t, end(l))
 	require.NoError(t, g.Wait())
 	for _, w := range taps {

@@ -268,6 +268,7 @@ func (t *proof) createMany(s backend.Store, writes int, limit func(i int) time.D
 	g.SetLimit(8)
 	for i := range writes {
 		g.Go(func() error {
+			time.Sleep(5 * time.Millisecond) // a fast store would be done before much has happened
 			ctx, cancel := context.WithTimeout(t.ctx, limit(i))
 			defer cancel()
 			err := t.writes(s, key("dir", i))["create"](ctx)

@@ -268,6 +268,12 @@ func leaderAlone(t *proof) {
 	s := t.open()
 	t.put(s, "dir/k", nil)
 	taps := t.everywhere()
+	// Some servers tell a watch no progress before there was a write after its
+	// beginning.
+	rev := t.put(s, "dir/k", nil)
+	for _, w := range taps {
+		w.wait("the last write", func(s *backend.State) bool { return s.Revision() >= rev })
+	}
 	require.NoError(t, m.PauseFollowers(t.ctx))
 	resume := sync.OnceFunc(func() { t.resume(m) })
 	defer resume()

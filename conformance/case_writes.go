@@ -215,12 +215,17 @@ func conditions() []Case {
 		},
 	}, {
 		Name: "conditions/contradiction", Guarantee: 2,
-		Proves: "Two conditions that can't both hold make a conflict.",
+		Proves: "Two conditions that can't both hold make a conflict, in either order.",
 		run: func(t *proof) {
 			s := t.open()
 			rev := t.put(s, "k", nil)
-			_, err := s.Put(t.ctx, "k", nil, backend.If("k", rev), backend.If("k", 0))
-			t.conflict(err, backend.If("k", 0), rev)
+			holds, fails := backend.If("k", rev), backend.If("k", 0)
+			for _, conds := range [][]backend.Condition{{holds, fails}, {fails, holds}} {
+				_, err := s.Put(t.ctx, "k", nil, options(conds)...)
+				t.conflict(err, fails, rev)
+				t.conflict(s.Delete(t.ctx, "k", conds...), fails, rev)
+			}
+			require.Equal(t, rev, t.get(s, "k").Revision)
 		},
 	}, {
 		Name: "conditions/one-creator", Guarantee: 2,

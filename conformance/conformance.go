@@ -179,7 +179,7 @@ func lacking(h Harness, c Case) (missing Power, reason string) {
 	return "", ""
 }
 
-// T is what a case works with.
+// A proof is what a case works with.
 type proof struct {
 	*testing.T
 	Harness

@@ -93,7 +93,7 @@ type RequestCounter interface {
 }
 
 // A NetworkFaulter disturbs the way between the harness's stores and the server
-// (faults.Proxy does). The raw client goes another way. The Cleanup of the
+// (faults.Network does). The raw client goes another way. The Cleanup of the
 // harness heals it.
 type NetworkFaulter interface {
 	// Cut breaks all connections and refuses new ones.

@@ -18,6 +18,7 @@ const (
 	mostKeys    = 6
 	mostWatches = 4
 	mostOpen    = 64
+	mostLeases  = 64 // given up; of those beyond it is not checked that they take no more keys
 )
 
 // state is the whole store at one moment: conditions tie its keys together.
@@ -26,6 +27,7 @@ type state struct {
 	greatest backend.Revision // that is known to have been made
 	told     [mostWatches]int // updates that each watch was told so far
 	due      uint64           // open writes that the next operations have to depend on
+	over     uint64           // leases that have ended: they take no more keys
 	ended    bool             // all that returned has taken effect
 }
 
@@ -47,15 +49,16 @@ type version struct {
 // to try it where that matters: directly before operations that depend on it.
 // For those that never matter that is the end.
 type model struct {
-	keys map[string]int // places in a state
-	open []*operation   // by their bits
-	made map[backend.Revision]bool
-	seed maphash.Seed
+	keys   map[string]int    // places in a state
+	leases map[string]uint64 // bits of those that are given up; 0: it is not, or is one too many
+	open   []*operation      // by their bits
+	made   map[backend.Revision]bool
+	seed   maphash.Seed
 }
 
 // newModel makes the model for prepared operations.
 func newModel(ops []porcupine.Operation) (*model, error) {
-	m := &model{keys: map[string]int{}, made: map[backend.Revision]bool{}, seed: maphash.MakeSeed()}
+	m := &model{keys: map[string]int{}, leases: map[string]uint64{}, made: map[backend.Revision]bool{}, seed: maphash.MakeSeed()}
 	watches := 0
 	for _, p := range ops {
 		o := input(p)
@@ -72,6 +75,9 @@ func newModel(ops []porcupine.Operation) (*model, error) {
 			m.open = append(m.open, o)
 		case o.kind == opPut:
 			m.made[o.revision] = true
+		}
+		if _, ok := m.leases[o.lease]; !ok && o.kind == opRevoke && len(m.leases) < mostLeases {
+			m.leases[o.lease] = 1 << len(m.leases)
 		}
 	}
 	if len(m.keys) > mostKeys || watches > mostWatches || len(m.open) > mostOpen {
@@ -129,8 +135,8 @@ func (m *model) step(s state, o *operation) (state, bool) {
 	}
 	if o.open != 0 {
 		next, ok := m.apply(s, o)
-		if !ok || next == s {
-			return s, false
+		if !ok || next.keys == s.keys {
+			return s, false // the end of a lease without keys explains nothing
 		}
 		next.due |= o.open
 		return next, true
@@ -184,7 +190,7 @@ func (m *model) apply(s state, o *operation) (state, bool) {
 	}
 	switch o.kind {
 	case opPut:
-		if o.open == 0 && o.revision <= s.greatest {
+		if s.over&m.leases[o.lease] != 0 || o.open == 0 && o.revision <= s.greatest {
 			return s, false
 		}
 		v := &s.keys[m.keys[o.key]]
@@ -195,6 +201,7 @@ func (m *model) apply(s state, o *operation) (state, bool) {
 	case opDelete:
 		s.keys[m.keys[o.key]] = version{}
 	default: // opRevoke
+		s.over |= m.leases[o.lease]
 		for i, v := range s.keys {
 			if v.lease == o.lease {
 				s.keys[i] = version{}

@@ -1,6 +1,7 @@
 package selftest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,7 +22,10 @@ func failures() []defect {
 	return []defect{{
 		name:  "unknown-as-unavailable",
 		wrong: "a write that may have been applied is said not to have been",
-		cases: []string{"context/deadline-on-the-wire", "errors/reply-lost", "errors/connection-lost-before-the-reply", "concurrency/linearizable-under-network-faults"},
+		cases: []string{
+			"context/deadline-on-the-wire", "errors/reply-lost", "errors/connection-lost-before-the-reply", "errors/cuts-among-writes",
+			"errors/modify-after-a-lost-reply", "concurrency/linearizable-under-network-faults",
+		},
 		breaks: each(func(s conformance.Store) telling {
 			return telling{s, func(_ bool, err error) error { return reclassed(err, backend.ErrUnknown, backend.ErrUnavailable) }}
 		}),
@@ -41,10 +45,16 @@ func failures() []defect {
 		name:  "errors-lose-their-class",
 		wrong: "errors are wrapped as text",
 		seen:  "fmt.Errorf with %v",
-		cases: []string{"conditions/own-key", "errors/closed", "errors/unreachable"},
+		cases: []string{"conditions/own-key", "errors/closed", "errors/unreachable", "errors/refusals"},
 		breaks: each(func(s conformance.Store) telling {
 			return telling{s, func(_ bool, err error) error { return fmt.Errorf("store: %v", err) }} //nolint:errorlint // that is the defect
 		}),
+	}, {
+		name:   "takes-on-the-class-of-its-cause",
+		wrong:  "the error of a call that was cancelled wraps the context's cause, whatever class that is of",
+		seen:   "%w with context.Cause",
+		cases:  []string{"context/cause-adds-no-class"},
+		breaks: each(func(s conformance.Store) wrapsCause { return wrapsCause{s} }),
 	}, {
 		name:  "errors-lose-their-cause",
 		wrong: "an error matches its class, and neither the context's error nor its cause",
@@ -59,6 +69,18 @@ func failures() []defect {
 				return err
 			}}
 		}),
+	}, {
+		name:   "leaves-writes-behind",
+		wrong:  "a write whose deadline passes goes on, and is said not to have been made",
+		seen:   "calls that race with a timer",
+		cases:  []string{"errors/deadlines-among-writes"},
+		breaks: each(func(s conformance.Store) leavesBehind { return leavesBehind{s} }),
+	}, {
+		name:   "close-waits-for-calls",
+		wrong:  "closing the store waits for the calls that are under way, for 5 seconds at most",
+		seen:   "graceful shutdown",
+		cases:  []string{"errors/closed-while-replies-are-lost", "errors/closed-while-the-server-is-paused"},
+		breaks: each(func(s conformance.Store) conformance.Store { return &closesGracefully{Store: s} }),
 	}, {
 		name:  "closed-as-unavailable",
 		wrong: "a closed store says that it is unavailable",
@@ -115,7 +137,7 @@ func failures() []defect {
 		name:   "empty-when-unreachable",
 		wrong:  "a store that can't be reached is an empty snapshot",
 		seen:   "discovery code that remembers its first failure as an empty list",
-		cases:  []string{"errors/unreachable", "watch/outlives-a-cut"},
+		cases:  []string{"errors/unreachable", "errors/cut-off", "watch/outlives-a-cut", "watch/outlives-a-pause"},
 		breaks: each(func(s conformance.Store) emptyFor { return emptyFor{s, backend.ErrUnavailable} }),
 	}, {
 		name:   "opens-with-its-server-only",
@@ -185,6 +207,17 @@ func limits() []defect {
 			}}
 		}),
 	}, {
+		name:   "escapes-keys",
+		wrong:  "a key is stored in the form it has in a URL",
+		cases:  []string{"keys/as-people-type-them"},
+		breaks: each(func(s conformance.Store) otherKeys { return otherKeys{s, url.PathEscape} }),
+	}, {
+		name:   "wraps-values",
+		wrong:  "a value is stored in an envelope that other tools don't know",
+		seen:   "libraries that store a version, a codec or a checksum with each value",
+		cases:  []string{"keys/as-people-type-them", "watch/sees-other-tools"},
+		breaks: each(func(s conformance.Store) envelopes { return envelopes{watching{s, unwrapped}} }),
+	}, {
 		name:   "refuses-after-sending",
 		wrong:  "Put asks the store for something before it looks at its arguments",
 		cases:  []string{"keys/refused-before-sending"},
@@ -242,6 +275,62 @@ func (e reclassedError) Is(target error) bool {
 		return true
 	}
 	return errors.Is(e.error, target)
+}
+
+type wrapsCause struct{ conformance.Store }
+
+func (s wrapsCause) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	rev, err := s.Store.Put(ctx, key, value, opts...)
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		err = fmt.Errorf("%w: %w", err, cause)
+	}
+	return rev, err
+}
+
+type leavesBehind struct{ conformance.Store }
+
+func (s leavesBehind) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	type outcome struct {
+		rev backend.Revision
+		err error
+	}
+	done := make(chan outcome, 1)
+	go func() {
+		time.Sleep(roundTrip)
+		rev, err := s.Store.Put(context.WithoutCancel(ctx), key, value, opts...)
+		done <- outcome{rev, err}
+	}()
+	select {
+	case o := <-done:
+		return o.rev, o.err
+	case <-ctx.Done():
+		return 0, backend.Failure(ctx, backend.ErrUnavailable, "put", key, nil)
+	}
+}
+
+type closesGracefully struct {
+	conformance.Store
+	calls sync.RWMutex // read-locked by those under way
+}
+
+func (s *closesGracefully) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	s.calls.RLock()
+	defer s.calls.RUnlock()
+	return s.Store.Put(ctx, key, value, opts...)
+}
+
+func (s *closesGracefully) Close() error {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.calls.Lock()
+		defer s.calls.Unlock()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(backend.DefaultTimeout):
+	}
+	return s.Store.Close()
 }
 
 // emptyFor begins watches with an empty snapshot when there is an error of a
@@ -384,6 +473,30 @@ func (s otherKeys) Get(ctx context.Context, key string) (backend.Entry, error) {
 
 func (s otherKeys) Delete(ctx context.Context, key string, conds ...backend.Condition) error {
 	return s.Store.Delete(ctx, s.key(key), conds...)
+}
+
+// envelopes puts values into envelopes, which its watches open.
+type envelopes struct{ watching }
+
+const envelope = "v1:"
+
+func (s envelopes) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	return s.watching.Put(ctx, key, append([]byte(envelope), value...), opts...)
+}
+
+func (s envelopes) Get(ctx context.Context, key string) (backend.Entry, error) {
+	e, err := s.watching.Get(ctx, key)
+	e.Value = bytes.TrimPrefix(e.Value, []byte(envelope))
+	return e, err
+}
+
+func unwrapped() func(backend.Update) []backend.Update {
+	return func(u backend.Update) []backend.Update {
+		for i, e := range u.Puts {
+			u.Puts[i].Value = bytes.TrimPrefix(e.Value, []byte(envelope))
+		}
+		return unchanged(u)
+	}
 }
 
 type asksFirst struct{ conformance.Store }

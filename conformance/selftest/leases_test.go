@@ -99,6 +99,20 @@ func leases() []defect {
 		cases:  []string{"lease/not-before-its-ttl"},
 		breaks: each(func(s conformance.Store) liesAboutTTL { return liesAboutTTL{s} }),
 	}, {
+		name:  "expires-late",
+		wrong: "a lease is granted for 20 seconds more than TTL tells",
+		cases: []string{"lease/expires", "lease/raised-ttl-is-told"},
+		breaks: each(func(s conformance.Store) tellsTTL {
+			return tellsTTL{s, func(granted, _ time.Duration) time.Duration { return granted - late }, late}
+		}),
+	}, {
+		name:  "tells-the-ttl-asked-for",
+		wrong: "TTL tells what was asked for, though the store has raised it",
+		cases: []string{"lease/raised-ttl-is-told"},
+		breaks: each(func(s conformance.Store) tellsTTL {
+			return tellsTTL{s, func(_, asked time.Duration) time.Duration { return asked }, 0}
+		}),
+	}, {
 		name:   "no-lease-and-no-error",
 		wrong:  "Lease returns (nil, nil) for a TTL of nothing",
 		cases:  []string{"lease/ttl-out-of-range"},
@@ -112,7 +126,7 @@ func leases() []defect {
 		name:  "renews-once",
 		wrong: "a lease is renewed once and then no more",
 		seen:  "keep-alive answers that nobody drains; a renewal goroutine that ends with its first error",
-		cases: []string{"lease/kept-alive", "lease/two-hundred"},
+		cases: []string{"lease/kept-alive", "lease/two-hundred", "lease/outlives-a-restart"},
 		breaks: func(server *memory.Server) wrap {
 			return func(s conformance.Store) conformance.Store {
 				return leasing{s, func(l backend.Lease) backend.Lease {
@@ -122,6 +136,16 @@ func leases() []defect {
 				}}
 			}
 		},
+	}, {
+		name:   "gives-up-at-the-first-failure",
+		wrong:  "a lease is lost when one renewal has failed, though its TTL has not passed",
+		cases:  []string{"lease/kept-through-a-short-cut"},
+		breaks: each(func(s conformance.Store) leasing { return leasing{s, lostAtFirst(s)} }),
+	}, {
+		name:   "asks-for-its-leases",
+		wrong:  "what keeps a lease alive asks the store every 100ms whether it is there",
+		cases:  []string{"lease/cost-of-fifty"},
+		breaks: each(func(s conformance.Store) leasing { return leasing{s, asking(s)} }),
 	}, {
 		name:  "valid-past-the-ttl",
 		wrong: "Valid is true until Close, though the store does not answer and the TTL has passed",
@@ -139,6 +163,21 @@ func leases() []defect {
 			return leasing{s, func(l backend.Lease) backend.Lease { return &neverDone{held: held{l}, done: make(chan struct{})} }}
 		}),
 	}, {
+		name:  "close-tries-once",
+		wrong: "Close of a lease returns for ever what its first call did",
+		seen:  "sync.Once around a request",
+		cases: []string{"lease/closed-while-the-server-is-paused"},
+		breaks: each(func(s conformance.Store) leasing {
+			return leasing{s, func(l backend.Lease) backend.Lease { return &closesOnce{held: held{l}} }}
+		}),
+	}, {
+		name:  "closed-with-its-store",
+		wrong: "Close of a lease is no error when its store was closed before, though the keys stay",
+		cases: []string{"lease/closed-after-its-store"},
+		breaks: each(func(s conformance.Store) leasing {
+			return leasing{s, func(l backend.Lease) backend.Lease { return closesQuietly{held{l}} }}
+		}),
+	}, {
 		name:  "never-says-why",
 		wrong: "Err of a lease is nil also when it was lost or closed",
 		cases: []string{"lease/closed", "lease/revoked-by-others"},
@@ -148,8 +187,14 @@ func leases() []defect {
 	}, {
 		name:   "puts-without-the-lost-lease",
 		wrong:  "Put with a lease that was lost writes the key without one",
-		cases:  []string{"lease/put-on-a-lost-one", "lease/closed", "lease/revoked-by-others"},
+		cases:  []string{"lease/put-on-a-lost-one", "lease/closed", "lease/revoked-by-others", "lease/put-beside-its-close", "lease/put-and-its-close-under-way"},
 		breaks: each(func(s conformance.Store) putsAnyway { return putsAnyway{s} }),
+	}, {
+		name:   "attaches-before-it-checks",
+		wrong:  "Put hangs the key on its lease, and then looks at the conditions",
+		seen:   "Consul's acquire and cas, one after the other",
+		cases:  []string{"lease/conflict-attaches-nothing", "conditions/whatever-the-lease"},
+		breaks: each(func(s conformance.Store) attachesFirst { return attachesFirst{s} }),
 	}, {
 		name:   "loss-untold-by-put",
 		wrong:  "Put with a lease that the store has ended fails, and the lease is not told",
@@ -367,6 +412,35 @@ type twice struct{ held }
 
 func (l twice) TTL() time.Duration { return 2 * l.Lease.TTL() }
 
+// tellsTTL tells another TTL than the one granted, for which it asks for more.
+type tellsTTL struct {
+	conformance.Store
+	ttl  func(granted, asked time.Duration) time.Duration
+	more time.Duration
+}
+
+// late is beyond what the cases allow a store for the end of a short lease.
+const late = 20 * time.Second
+
+func (s tellsTTL) Lease(ctx context.Context, ttl time.Duration) (backend.Lease, error) {
+	l, err := s.Store.Lease(ctx, max(ttl, memory.MinTTL)+s.more)
+	if err != nil {
+		return nil, err
+	}
+	return toldTTL{held{l}, s.ttl(l.TTL(), ttl)}, nil
+}
+
+func (s tellsTTL) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	return leasing{Store: s.Store}.Put(ctx, key, value, opts...)
+}
+
+type toldTTL struct {
+	held
+	ttl time.Duration
+}
+
+func (l toldTTL) TTL() time.Duration { return l.ttl }
+
 type grantsNothing struct{ conformance.Store }
 
 func (s grantsNothing) Lease(ctx context.Context, ttl time.Duration) (backend.Lease, error) {
@@ -384,6 +458,72 @@ func (s endsWithContext) Lease(ctx context.Context, ttl time.Duration) (backend.
 		context.AfterFunc(ctx, func() { _ = l.Close(context.WithoutCancel(ctx)) })
 	}
 	return l, err
+}
+
+// every calls f every d until a lease is over.
+func every(d time.Duration, l backend.Lease, f func()) {
+	for {
+		select {
+		case <-l.Done():
+			return
+		case <-time.After(d):
+			f()
+		}
+	}
+}
+
+func lostAtFirst(s conformance.Store) func(backend.Lease) backend.Lease {
+	return func(l backend.Lease) backend.Lease {
+		go every(l.TTL()/3, l, func() {
+			_, err := s.Get(context.Background(), "renewal")
+			if l, ok := l.(interface{ Lose(cause error) }); ok && errors.Is(err, backend.ErrUnavailable) {
+				l.Lose(err)
+			}
+		})
+		return held{l}
+	}
+}
+
+func asking(s conformance.Store) func(backend.Lease) backend.Lease {
+	return func(l backend.Lease) backend.Lease {
+		go every(100*time.Millisecond, l, func() { _, _ = s.Get(context.Background(), "lease") })
+		return held{l}
+	}
+}
+
+type closesOnce struct {
+	held
+	once sync.Once
+	err  error
+}
+
+func (l *closesOnce) Close(ctx context.Context) error {
+	l.once.Do(func() { l.err = l.Lease.Close(ctx) })
+	return l.err
+}
+
+type closesQuietly struct{ held }
+
+func (l closesQuietly) Close(ctx context.Context) error {
+	if err := l.Lease.Close(ctx); !errors.Is(err, backend.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// attachesFirst leaves behind what it would have done first.
+type attachesFirst struct{ conformance.Store }
+
+func (s attachesFirst) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	rev, err := s.Store.Put(ctx, key, value, opts...)
+	if !errors.Is(err, backend.ErrConflict) {
+		return rev, err
+	}
+	o, _ := backend.ResolvePut(key, value, opts...)
+	if e, getErr := s.Get(ctx, key); getErr == nil && o.Lease != nil {
+		_, _ = s.Store.Put(ctx, key, e.Value, backend.WithLease(o.Lease))
+	}
+	return 0, err
 }
 
 type staysValid struct{ held }

@@ -1,23 +1,21 @@
 package selftest
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 )
 
-var update = flag.Bool("update", false, "write docs/selftest.md's table, and docs/selftest.json if every case runs on every store")
+var update = flag.Bool("update", false, "write docs/selftest.md's table")
 
 const (
-	pagePath   = "../../docs/selftest.md"
-	matrixPath = "../../docs/selftest.json"
-	tableBegin = "<!-- the table is written by go test ./conformance/selftest -update -->\n"
+	pagePath      = "../../docs/selftest.md"
+	mutationsPath = "../../docs/mutations.md"
+	tableBegin    = "<!-- the table is written by go test ./conformance/selftest -update -->\n"
 )
 
 // The page shows the stores as they are here.
@@ -51,25 +49,4 @@ func table() string {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", d.name, d.wrong, seen, strings.Join(cases, ", "))
 	}
 	return b.String()
-}
-
-// A recorder keeps which cases failed on which store.
-type recorder struct {
-	mu     sync.Mutex
-	failed map[string][]string
-}
-
-func (r *recorder) add(store string, cases []string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.failed == nil {
-		r.failed = map[string][]string{}
-	}
-	r.failed[store] = cases
-}
-
-func (r *recorder) save(t *testing.T) {
-	content, err := json.MarshalIndent(r.failed, "", "  ")
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(matrixPath, append(content, '\n'), 0o644))
 }

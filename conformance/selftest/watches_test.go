@@ -85,6 +85,21 @@ func watches() []defect {
 		cases:  []string{"watch/idle-is-quiet", "watch/absent-prefix-beside-a-busy-neighbour"},
 		breaks: each(func(s conformance.Store) polls { return polls{s} }),
 	}, {
+		name:   "reads-again-at-each-change",
+		wrong:  "each watch reads its prefix anew when something has changed",
+		seen:   "watches that are taken for a bell",
+		cases:  []string{"watch/requests-of-many"},
+		breaks: each(func(s conformance.Store) readsAgain { return readsAgain{s} }),
+	}, {
+		name:  "a-connection-per-watch",
+		wrong: "each watch holds a connection, of which the server allows 200",
+		seen:  "blocking queries of Consul, http_max_conns_per_client",
+		cases: []string{"watch/five-hundred"},
+		breaks: func(*memory.Server) wrap {
+			connections := make(chan struct{}, 200)
+			return func(s conformance.Store) conformance.Store { return connects{s, connections} }
+		},
+	}, {
 		name:   "leaks-a-goroutine-per-watch",
 		wrong:  "a goroutine of each watch never ends",
 		cases:  []string{"watch/goroutines-of-an-open-store"},
@@ -93,7 +108,7 @@ func watches() []defect {
 		name:   "queues-without-bound",
 		wrong:  "what a slow consumer has not taken is queued, update by update",
 		seen:   "etcd's clientv3",
-		cases:  []string{"watch/slow-consumer", "watch/slow-consumer-memory"},
+		cases:  []string{"watch/slow-consumer", "watch/slow-consumer-memory", "watch/cancelled-while-its-consumer-works"},
 		breaks: each(func(s conformance.Store) queues { return queues{s, 1024, false} }),
 	}, {
 		name:   "drops-what-is-not-taken",
@@ -115,7 +130,7 @@ func watches() []defect {
 	}, {
 		name:   "splits-updates",
 		wrong:  "what happened in one write is told in several updates",
-		cases:  []string{"watch/lease-expiry-is-seen", "concurrency/watches-agree"},
+		cases:  []string{"watch/lease-expiry-is-seen", "lease/revoked-keys-vanish-together", "concurrency/watches-agree"},
 		breaks: each(func(s conformance.Store) watching { return watching{s, oneByOne} }),
 	}, {
 		name:   "older-after-newer",
@@ -125,7 +140,7 @@ func watches() []defect {
 	}, {
 		name:   "opens-at-once",
 		wrong:  "WatchPrefix reads the prefix when it is called, and each range begins with that",
-		cases:  []string{"watch/range-is-a-new-watch"},
+		cases:  []string{"watch/range-is-a-new-watch", "watch/requests-of-many"},
 		breaks: each(func(s conformance.Store) eager { return eager{s} }),
 	}, {
 		name:   "no-confirmations",
@@ -145,6 +160,17 @@ func watches() []defect {
 		seen:   "closed watch channels that are read in a loop",
 		cases:  []string{"watch/ends-with-its-context", "watch/ends-with-its-store"},
 		breaks: each(func(s conformance.Store) endsSilently { return endsSilently{s} }),
+	}, {
+		name:   "ends-with-its-connection",
+		wrong:  "a watch whose connection breaks ends, and leaves it to its caller to begin again",
+		seen:   "discovery code that learns nothing more after a restart of its store",
+		cases:  []string{"watch/outlives-a-restart", "watch/outlives-a-cut", "errors/cut-off"},
+		breaks: each(func(s conformance.Store) endsBroken { return endsBroken{s} }),
+	}, {
+		name:   "takes-its-leave",
+		wrong:  "a watch that ends tells the server, and waits for the answer",
+		cases:  []string{"watch/ends-while-the-store-is-away"},
+		breaks: each(func(s conformance.Store) takesLeave { return takesLeave{s} }),
 	}, {
 		name:   "notices-the-end-late",
 		wrong:  "a watch that waits looks at its context with the next update",
@@ -337,6 +363,39 @@ func (s polls) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend
 	}
 }
 
+type readsAgain struct{ conformance.Store }
+
+func (s readsAgain) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		for u, err := range s.Store.WatchPrefix(ctx, prefix) {
+			if err == nil && !u.Snapshot {
+				_, _ = readFirst(ctx, s.Store, prefix) // which would tell the same
+			}
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
+}
+
+// connects has a connection for each watch, as long as there are some.
+type connects struct {
+	conformance.Store
+	connections chan struct{}
+}
+
+func (s connects) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		select {
+		case s.connections <- struct{}{}:
+			defer func() { <-s.connections }()
+			s.Store.WatchPrefix(ctx, prefix)(yield)
+		default:
+			yield(backend.Update{}, backend.Failure(ctx, backend.ErrUnavailable, "watch", prefix, nil))
+		}
+	}
+}
+
 type leaks struct{ conformance.Store }
 
 func (s leaks) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
@@ -504,6 +563,38 @@ func (s endsSilently) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[
 			}
 			begun = true
 		}
+	}
+}
+
+// endsBroken takes a second snapshot for what it is: the connection was another.
+type endsBroken struct{ conformance.Store }
+
+func (s endsBroken) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		begun := false
+		for u, err := range s.Store.WatchPrefix(ctx, prefix) {
+			if u.Snapshot && begun {
+				yield(backend.Update{}, backend.Failure(ctx, backend.ErrUnavailable, "watch", prefix, nil))
+				return
+			}
+			begun = true
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
+}
+
+type takesLeave struct{ conformance.Store }
+
+func (s takesLeave) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		s.Store.WatchPrefix(ctx, prefix)(func(u backend.Update, err error) bool {
+			if err != nil {
+				_, _ = s.Get(context.WithoutCancel(ctx), "farewell")
+			}
+			return yield(u, err)
+		})
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -33,7 +34,7 @@ func writes() []defect {
 		name:   "lists-in-two-reads",
 		wrong:  "the first update of a watch is put together from two reads of different moments",
 		seen:   "lists by the page without etcd's WithRev",
-		cases:  []string{"lease/keys-vanish-together", "concurrency/linearizable", "concurrency/watches-agree"},
+		cases:  []string{"lease/keys-vanish-together", "lease/revoked-keys-vanish-together", "concurrency/linearizable", "concurrency/watches-agree"},
 		breaks: each(func(s conformance.Store) twoReads { return twoReads{s} }),
 	}, {
 		name:   "claims-to-be-complete",
@@ -60,7 +61,7 @@ func writes() []defect {
 		name:   "ignores-conditions-under-its-own-lease",
 		wrong:  "Put ignores a condition on its key when that hangs on the lease of the Put already",
 		seen:   "Consul's lock by the session that holds it is an update, whatever the index",
-		cases:  []string{"lease/rewritten-under-it"},
+		cases:  []string{"lease/rewritten-under-it", "conditions/whatever-the-lease"},
 		breaks: each(func(s conformance.Store) ignoresUnderLease { return ignoresUnderLease{s} }),
 	}, {
 		name:   "takes-one-condition",
@@ -82,7 +83,7 @@ func writes() []defect {
 	}, {
 		name:  "conflict-without-its-key",
 		wrong: "a conflict does not tell which condition failed",
-		cases: []string{"conditions/own-key", "conditions/other-key"},
+		cases: []string{"conditions/own-key", "conditions/other-key", "conditions/several-fail"},
 		breaks: each(func(s conformance.Store) telling {
 			return telling{s, func(_ bool, err error) error {
 				if errors.Is(err, backend.ErrConflict) {
@@ -94,8 +95,25 @@ func writes() []defect {
 	}, {
 		name:   "conflict-names-the-first-condition",
 		wrong:  "a conflict names the first condition that was given, whichever failed",
-		cases:  []string{"conditions/other-key", "conditions/sixty-four"},
+		cases:  []string{"conditions/other-key", "conditions/sixty-four", "conditions/several-fail"},
 		breaks: each(func(s conformance.Store) namesFirst { return namesFirst{s} }),
+	}, {
+		name:   "conditions-by-prefix",
+		wrong:  "a condition is about all keys that begin with the one it names",
+		seen:   "etcd's compares with WithPrefix",
+		cases:  []string{"conditions/exact-key"},
+		breaks: each(func(s conformance.Store) checksPrefixes { return checksPrefixes{s} }),
+	}, {
+		name:   "one-condition-per-key",
+		wrong:  "conditions are kept by their key, so that the last one for a key replaces the others",
+		cases:  []string{"conditions/contradiction"},
+		breaks: each(func(s conformance.Store) keepsLast { return keepsLast{s} }),
+	}, {
+		name:   "revision-with-a-conflict",
+		wrong:  "Put returns the store's revision with a conflict",
+		seen:   "the header of an etcd transaction that did not succeed",
+		cases:  []string{"errors/refusals", "conditions/several-fail"},
+		breaks: each(func(s conformance.Store) tellsRevision { return tellsRevision{s} }),
 	}, {
 		name:  "conflict-as-not-found",
 		wrong: "Delete on a wrong revision says that the key was not found",
@@ -127,7 +145,7 @@ func writes() []defect {
 		name:  "revision-restarts-after-delete",
 		wrong: "the revision is the version of the key, which begins at 1 again when the key was deleted",
 		seen:  "dskit",
-		cases: []string{"revisions/recreated-key", "concurrency/linearizable"},
+		cases: []string{"revisions/recreated-key", "revisions/grow-over-all-keys", "concurrency/linearizable"},
 		breaks: func(*memory.Server) wrap {
 			v := &versions{numbers: map[backend.Revision]backend.Revision{0: 0}}
 			return func(s conformance.Store) conformance.Store { return perKey{s, v} }
@@ -354,6 +372,52 @@ func (s namesFirst) Put(ctx context.Context, key string, value []byte, opts ...b
 	if errors.Is(err, backend.ErrConflict) {
 		o, _ := backend.ResolvePut(key, value, opts...)
 		return 0, &backend.ConflictError{Key: o.Conditions[0].Key, Want: o.Conditions[0].Revision}
+	}
+	return rev, err
+}
+
+type checksPrefixes struct{ conformance.Store }
+
+func (s checksPrefixes) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	o, err := backend.ResolvePut(key, value, opts...)
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range o.Conditions {
+		entries, _, err := backend.List(ctx, s.Store, c.Key)
+		if err != nil {
+			return 0, err
+		}
+		for _, e := range entries {
+			if e.Revision != c.Revision {
+				return 0, &backend.ConflictError{Key: c.Key, Want: c.Revision, Have: e.Revision}
+			}
+		}
+	}
+	return s.Store.Put(ctx, key, value, opts...)
+}
+
+type keepsLast struct{ conformance.Store }
+
+func (s keepsLast) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	o, err := backend.ResolvePut(key, value, opts...)
+	if err != nil {
+		return 0, err
+	}
+	byKey := map[string]backend.Condition{}
+	for _, c := range o.Conditions {
+		byKey[c.Key] = c
+	}
+	o.Conditions = slices.Collect(maps.Values(byKey))
+	return s.Store.Put(ctx, key, value, options(o)...)
+}
+
+type tellsRevision struct{ conformance.Store }
+
+func (s tellsRevision) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	rev, err := s.Store.Put(ctx, key, value, opts...)
+	if errors.Is(err, backend.ErrConflict) {
+		_, rev, _ = backend.List(ctx, s.Store, key)
 	}
 	return rev, err
 }

@@ -4,17 +4,19 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
-	"reflect"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/recipe/internal/run"
 )
 
 // Options say what a configuration is. The zero value takes any T that decodes.
@@ -30,50 +32,102 @@ type Options[T any] struct {
 	// Validate says what is wrong with a decoded value, or with defaults.
 	Validate func(T) error
 
+	// Base are configurations that the key's value is merged over, the lowest
+	// first, as [Overlay] does: what environments share, in a namespace of its
+	// own. Their values and the key's must be JSON objects then.
+	Base []Layer
+
+	// Node is who follows. Without an ID no rollout selects it.
+	Node Node
+
+	// Report is told how the configuration stands, from when it was first heard
+	// of and each time that changes, for others to see. It must not block, nor
+	// call a method that changes the configuration.
+	Report func(Report)
+
 	Logger *slog.Logger // nil: silent
+}
+
+// A Layer is a key of a store, often of another namespace: see
+// [backend.Prefix].
+type Layer struct {
+	Store backend.Store
+	Key   string
 }
 
 // A Config is a configuration that follows its key. Somebody has to
 // [Config.Run] it. It is safe for concurrent use.
 type Config[T any] struct {
-	store    backend.Store
 	key      string
 	decode   func([]byte) (T, error)
 	validate func(T) error
+	report   func(Report)
 	log      *slog.Logger
-	loop     *retry.Loop
+	layers   []*layer // the bases, lowest first, and the key itself at the end
 	synced   chan struct{}
+	failed   chan struct{} // holds a token while there may be a pending failure
 
 	current atomic.Pointer[T]
 
 	// changing is held while a change is made and told, so that subscribers
-	// hear of changes one at a time and in order; mu while state is touched.
-	changing sync.Mutex
+	// hear of changes one at a time and in order. It guards what follows.
+	changing  sync.Mutex
+	node      Node
+	defaults  T
+	rollout   *Rollout      // nil: there is none, or none that can be read
+	published candidate[T]  // the last good one, or the defaults
+	trial     *candidate[T] // nil: not on trial
+	inForce   candidate[T]
+	reported  Report
+
+	// mu guards what is read from outside, and is held for a moment only.
+	turn run.Turn // of Run
 
 	mu          sync.Mutex
-	running     bool
-	defaults    T
 	status      Status
+	pending     *Failure // reported by the application, not taken in yet
 	subscribers []func(old, now T)
+}
+
+// A candidate is a value that may be in force.
+type candidate[T any] struct {
+	value    T
+	source   Source
+	revision backend.Revision
+	rollout  string
+	hash     string
+}
+
+// is reports whether two candidates have the same origin.
+func (c candidate[T]) is(other candidate[T]) bool {
+	return c.source == other.source && c.revision == other.revision && c.rollout == other.rollout && c.hash == other.hash
 }
 
 // New prepares a configuration that has its defaults until Run hears from the
 // store. Errors: ErrInvalid for a bad key or bad defaults.
 func New[T any](s backend.Store, key string, o Options[T]) (*Config[T], error) {
-	if err := backend.CheckKey(key); err != nil {
-		return nil, err
-	}
 	log := retry.Logger(o.Logger).With("key", key)
 	c := &Config[T]{
-		store:    s,
-		key:      key,
-		decode:   o.Decode,
-		validate: o.Validate,
-		log:      log,
-		loop:     retry.New(log, "follow the configuration"),
-		synced:   make(chan struct{}),
-		defaults: o.Defaults,
-		status:   Status{Key: key, Source: FromDefaults, Since: time.Now()},
+		key:       key,
+		decode:    o.Decode,
+		validate:  o.Validate,
+		report:    o.Report,
+		log:       log,
+		synced:    make(chan struct{}),
+		failed:    make(chan struct{}, 1),
+		node:      o.Node.clone(),
+		defaults:  o.Defaults,
+		published: candidate[T]{value: o.Defaults, source: FromDefaults},
+		status:    Status{Key: key, Source: FromDefaults, Since: time.Now()},
+	}
+	for _, at := range append(slices.Clone(o.Base), Layer{s, key}) {
+		if err := backend.CheckKey(RolloutKey(at.Key)); err != nil {
+			return nil, err
+		}
+		c.layers = append(c.layers, &layer{
+			Layer: at,
+			loop:  retry.New(log.With("from", at.Key), "follow the configuration"),
+		})
 	}
 	if c.decode == nil {
 		c.decode = c.decodeJSON
@@ -81,6 +135,7 @@ func New[T any](s backend.Store, key string, o Options[T]) (*Config[T], error) {
 	if err := c.checkDefaults(o.Defaults); err != nil {
 		return nil, err
 	}
+	c.inForce = c.published
 	c.current.Store(&o.Defaults)
 	return c, nil
 }
@@ -96,7 +151,8 @@ func (c *Config[T]) Synced() <-chan struct{} { return c.synced }
 // Subscribe has f called with each change of the configuration from now on,
 // one call at a time and in order, after [Config.Load] returns the new one.
 // Writes that change nothing are not told. f must not block, nor call
-// [Config.SetDefaults].
+// [Config.Check], [Config.SetDefaults] or [Config.SetNode], which wait for it; it
+// may call [Config.ReportFailure].
 func (c *Config[T]) Subscribe(f func(old, now T)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -111,10 +167,20 @@ func (c *Config[T]) SetDefaults(defaults T) error {
 	}
 	c.changing.Lock()
 	defer c.changing.Unlock()
-	if old, inForce := c.replaceDefaults(defaults); inForce {
-		c.tell(old, defaults)
+	c.defaults = defaults
+	if c.published.source == FromDefaults {
+		c.published.value = defaults
 	}
+	c.choose()
 	return nil
+}
+
+// SetNode changes who follows, and with it whether a rollout selects it.
+func (c *Config[T]) SetNode(n Node) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	c.node = n.clone()
+	c.settle()
 }
 
 // Run follows the key until ctx ends; then it returns nil. A watch that ends
@@ -123,83 +189,35 @@ func (c *Config[T]) SetDefaults(defaults T) error {
 // The configuration stays in force whatever happens. Run may not run twice at
 // once.
 func (c *Config[T]) Run(ctx context.Context) error {
-	if err := c.begin(); err != nil {
+	if err := c.turn.Begin(fmt.Sprintf("the configuration %q", c.key)); err != nil {
 		return err
 	}
-	defer c.end()
-	return c.loop.Keep(ctx, c.follow)
+	defer c.turn.End()
+	group, ctx := errgroup.WithContext(ctx)
+	for _, l := range c.layers {
+		group.Go(func() error {
+			return l.loop.Keep(ctx, func(ctx context.Context) error { return c.follow(ctx, l) })
+		})
+	}
+	group.Go(func() error {
+		c.awaitFailures(ctx)
+		return nil
+	})
+	return group.Wait()
 }
 
-func (c *Config[T]) follow(ctx context.Context) error {
-	defer c.setFollowing(false)
-	for e, err := range backend.WatchKey(ctx, c.store, c.key) {
-		if err != nil {
-			return err
-		}
-		c.setFollowing(true)
-		err := c.take(ctx, e)
-		if err == nil {
-			c.loop.Worked()
-		}
-		if err == nil || errors.Is(err, errHidden) {
-			c.sync()
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// errHidden ends a watch that can't tell what becomes of the key: it is begun
-// again until it can.
-var errHidden = errors.New("the watch leaves the value out")
-
-// take takes in what the key has become.
-func (c *Config[T]) take(ctx context.Context, e backend.Entry) error {
-	if e.Revision == 0 {
-		return c.takeAbsent(ctx)
-	}
+// Check says why raw could not be in force here as the key's value, nil if it
+// could: what writers ask before they publish. Bases are taken as they were
+// last heard of.
+func (c *Config[T]) Check(raw []byte) error {
 	c.changing.Lock()
-	defer c.changing.Unlock()
-	hash := Hash(e.Value)
-	if c.isKnown(e.Revision, hash) {
-		return nil // a watch that was begun again says again how things are
-	}
-	value, err := c.read(e.Value)
+	merged, err := c.overlay(backend.Entry{Key: c.key, Value: raw, Revision: 1})
+	c.changing.Unlock()
 	if err != nil {
-		c.refuse(e.Revision, hash, err)
-		return nil
-	}
-	c.tell(c.apply(value, e.Revision, hash), value)
-	return nil
-}
-
-// takeAbsent takes in that the watch shows no such key. The store is asked
-// again, because watches leave out values that break the contract's rules, and
-// a value too large is no deletion.
-func (c *Config[T]) takeAbsent(ctx context.Context) error {
-	e, err := c.store.Get(ctx, c.key)
-	absent := errors.Is(err, backend.ErrNotFound)
-	if err != nil && !absent {
 		return err
 	}
-	c.changing.Lock()
-	defer c.changing.Unlock()
-	if absent {
-		if old, defaults, reverted := c.revert(); reverted {
-			c.tell(old, defaults)
-		}
-		return nil
-	}
-	fault := backend.CheckValue(c.key, e.Value)
-	if fault == nil {
-		return nil // written meanwhile: the watch will tell
-	}
-	if hash := Hash(e.Value); !c.isKnown(e.Revision, hash) {
-		c.refuse(e.Revision, hash, fault)
-	}
-	return fmt.Errorf("%w: %w", errHidden, fault)
+	_, err = c.read(merged)
+	return err
 }
 
 // read decodes and validates: all of it, before anything is changed.
@@ -209,20 +227,6 @@ func (c *Config[T]) read(raw []byte) (T, error) {
 		err = c.validate(value)
 	}
 	return value, err
-}
-
-// tell tells the subscribers of a value in force, if it is another than before.
-// The caller holds changing.
-func (c *Config[T]) tell(old, value T) {
-	if reflect.DeepEqual(old, value) {
-		return
-	}
-	c.mu.Lock()
-	subscribers := slices.Clone(c.subscribers)
-	c.mu.Unlock()
-	for _, f := range subscribers {
-		f(old, value)
-	}
 }
 
 func (c *Config[T]) decodeJSON(raw []byte) (T, error) {
@@ -246,27 +250,7 @@ func Hash(raw []byte) string {
 	return hex.EncodeToString(sum[:6])
 }
 
-func (c *Config[T]) begin() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.running {
-		return fmt.Errorf("%w: the configuration %q is already running", backend.ErrInvalid, c.key)
-	}
-	c.running = true
-	return nil
-}
-
-func (c *Config[T]) end() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.running = false
-}
-
-// sync is called by Run only.
-func (c *Config[T]) sync() {
-	select {
-	case <-c.synced:
-	default:
-		close(c.synced)
-	}
+func (n Node) clone() Node {
+	n.Labels = maps.Clone(n.Labels)
+	return n
 }

@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/dynconf"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
 )
 
 func TestFollowsItsKey(t *testing.T) {

@@ -8,11 +8,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/dynconf"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
 )
 
-func TestMain(m *testing.M) { stores.Main(m) }
+func TestMain(m *testing.M) { stores.Main(m, nil) }
 
 const key = "config"
 

@@ -12,6 +12,7 @@ type Source string
 // The sources.
 const (
 	FromStore    Source = "store"
+	FromRollout  Source = "rollout"
 	FromDefaults Source = "defaults"
 )
 
@@ -19,17 +20,24 @@ const (
 type Status struct {
 	Key string `json:"key"`
 
-	// What is in force, and since when. Defaults have neither revision nor hash.
+	// What is in force, and since when. Defaults have neither revision nor hash;
+	// a value on trial has no revision, but a rollout. With bases, the hash is
+	// that of the merged value.
 	Source   Source           `json:"source"`
 	Revision backend.Revision `json:"revision,omitempty"`
-	Hash     string           `json:"hash,omitempty"` // see the function Hash
+	Rollout  string           `json:"rollout,omitempty"` // ID of the rollout that is on trial here
+	Hash     string           `json:"hash,omitempty"`    // see the function Hash
 	Since    time.Time        `json:"since"`
 
-	// Refusal is about the key's present value, nil if that is in force or the
-	// key does not exist.
+	// Refusal is about the key's present value, nil if that is good or the key
+	// does not exist.
 	Refusal *Refusal `json:"refusal,omitempty"`
 
-	// How many values of the key were put in force, and refused, so far.
+	// Failure is about the rollout that would be on trial here if it had not
+	// failed, nil if there is none.
+	Failure *Failure `json:"failure,omitempty"`
+
+	// How many values were put in force, and published ones refused, so far.
 	Applied uint64 `json:"applied"`
 	Refused uint64 `json:"refused"`
 
@@ -49,6 +57,31 @@ type Refusal struct {
 	At       time.Time        `json:"at"`
 }
 
+// A Report is what a node tells others about a configuration, among what the
+// node says about itself: see Node.Configs of package registry. It is what
+// package rollout looks at. Two are equal if they say the same.
+type Report struct {
+	Source   Source           `json:"source"`
+	Revision backend.Revision `json:"revision,omitempty"`
+	Rollout  string           `json:"rollout,omitempty"`
+	Hash     string           `json:"hash,omitempty"`
+	Refusal  string           `json:"refusal,omitempty"` // why the published value is not in force
+	Failed   string           `json:"failed,omitempty"`  // rollout whose trial failed here
+	Failure  string           `json:"failure,omitempty"` // and why; also why there is none to try
+}
+
+// report is what is told of a status.
+func (s Status) report() Report {
+	r := Report{Source: s.Source, Revision: s.Revision, Rollout: s.Rollout, Hash: s.Hash}
+	if s.Refusal != nil {
+		r.Refusal = short(s.Refusal.Error)
+	}
+	if s.Failure != nil {
+		r.Failed, r.Failure = s.Failure.Rollout, s.Failure.Error
+	}
+	return r
+}
+
 // Status tells how the configuration stands. It does not ask the store.
 func (c *Config[T]) Status() Status {
 	c.mu.Lock()
@@ -58,76 +91,37 @@ func (c *Config[T]) Status() Status {
 		refusal := *s.Refusal
 		s.Refusal = &refusal
 	}
-	if last := c.loop.Last(); last.Err != nil {
-		s.LastError, s.LastErrorAt = last.Err.Error(), last.At
+	if s.Failure != nil {
+		failure := *s.Failure
+		s.Failure = &failure
+	}
+	s.Following = true
+	for _, l := range c.layers {
+		s.Following = s.Following && l.following
+		if last := l.loop.Last(); last.Err != nil && last.At.After(s.LastErrorAt) {
+			s.LastError, s.LastErrorAt = last.Err.Error(), last.At
+		}
 	}
 	return s
 }
 
-func (c *Config[T]) setFollowing(following bool) {
+func (c *Config[T]) setFollowing(l *layer, following bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.status.Following = following
+	l.following = following
 }
 
-// isKnown reports whether a value has been applied or refused already.
-func (c *Config[T]) isKnown(rev backend.Revision, hash string) bool {
+// refuse takes note of a published value that can't be used.
+func (c *Config[T]) refuse(r Refusal) {
+	c.setRefusal(&r)
+	c.log.Error("configuration refused, the last good one stays", "revision", uint64(r.Revision), "hash", r.Hash, "error", r.Error)
+}
+
+func (c *Config[T]) setRefusal(r *Refusal) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if refusal := c.status.Refusal; refusal != nil {
-		return refusal.Revision == rev && refusal.Hash == hash
+	c.status.Refusal = r
+	if r != nil {
+		c.status.Refused++
 	}
-	return c.status.Revision == rev && c.status.Hash == hash
-}
-
-// apply puts a value of the key in force and returns the one before.
-func (c *Config[T]) apply(value T, rev backend.Revision, hash string) (old T) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status.Source, c.status.Revision, c.status.Hash, c.status.Since = FromStore, rev, hash, time.Now()
-	c.status.Refusal = nil
-	c.status.Applied++
-	c.log.Info("configuration applied", "revision", uint64(rev), "hash", hash)
-	return *c.current.Swap(&value)
-}
-
-// refuse takes note of a value that is not.
-func (c *Config[T]) refuse(rev backend.Revision, hash string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status.Refusal = &Refusal{Revision: rev, Hash: hash, Error: err.Error(), At: time.Now()}
-	c.status.Refused++
-	c.log.Error("configuration refused, the last good one stays", "revision", uint64(rev), "hash", hash, "error", err)
-}
-
-// revert puts the defaults in force, because the key does not exist; false if
-// they are already.
-func (c *Config[T]) revert() (old, defaults T, reverted bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.status.Refusal = nil
-	if c.status.Source == FromDefaults {
-		return old, defaults, false
-	}
-	c.log.Warn("configuration deleted, defaults apply")
-	return c.useDefaults(), c.defaults, true
-}
-
-// replaceDefaults changes the defaults; false if they are not in force.
-func (c *Config[T]) replaceDefaults(defaults T) (old T, inForce bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.defaults = defaults
-	if c.status.Source != FromDefaults {
-		return old, false
-	}
-	return c.useDefaults(), true
-}
-
-// useDefaults puts the defaults in force and returns the value before. The
-// caller holds mu.
-func (c *Config[T]) useDefaults() (old T) {
-	c.status.Source, c.status.Revision, c.status.Hash, c.status.Since = FromDefaults, 0, "", time.Now()
-	defaults := c.defaults
-	return *c.current.Swap(&defaults)
 }

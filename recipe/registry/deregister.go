@@ -6,12 +6,11 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/recipe/internal/run"
 )
 
-const (
-	farewell    = 2500 * time.Millisecond // bounds each of the two steps of deregistering
-	withdrawals = 3                       // attempts at the first
-)
+// withdrawals is how often it is tried to delete the key.
+const withdrawals = 3
 
 // deregister takes the node off the list and gives the lease up.
 func (r *Registration) deregister(ctx context.Context) error {
@@ -37,7 +36,7 @@ func (r *Registration) withdraw(ctx context.Context) error {
 	if !wrote {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	ctx, cancel := run.Farewell(ctx)
 	defer cancel()
 	for attempt := 1; ; attempt++ {
 		have, err := r.store.Get(ctx, r.key)
@@ -64,7 +63,7 @@ func (r *Registration) closeLease(ctx context.Context) error {
 	if lease == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), farewell)
+	ctx, cancel := run.Farewell(ctx)
 	defer cancel()
 	return lease.Close(ctx)
 }

@@ -2,8 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
-	"iter"
 	"log/slog"
 	"maps"
 	"reflect"
@@ -23,20 +21,22 @@ import (
 //
 // Somebody has to [Directory.Run] it. It is safe for concurrent use.
 type Directory struct {
+	store   backend.Store
 	dir     string
 	log     *slog.Logger
 	mirror  *backend.Mirror
 	loop    *retry.Loop
 	current atomic.Pointer[listing]
 
-	known map[string]result // by key; Run's own
+	known content // Run's own
 
 	mu          sync.Mutex
 	subscribers []func(Change)
 }
 
 // A Change is what became different at one moment. Nodes are in the order of
-// their ids.
+// their ids. If that is the drain of a node which is not listed, only Nodes is
+// set: see [Directory.Drain].
 type Change struct {
 	Joined  []Node
 	Updated []Node
@@ -53,15 +53,17 @@ type Problem struct {
 
 // A listing is one immutable state of the directory.
 type listing struct {
-	nodes    []Node
+	nodes    []Node // in the order of their ids
 	problems []Problem
+	drains   map[string]Drain // of nodes that are listed and others
 }
 
-// A result is what an entry was found to be: a node, or a problem if err is set.
-type result struct {
-	node     Node
-	revision backend.Revision
-	err      error
+func (l *listing) node(id string) (Node, bool) {
+	i, ok := slices.BinarySearchFunc(l.nodes, id, func(n Node, id string) int { return strings.Compare(n.ID, id) })
+	if !ok {
+		return Node{}, false
+	}
+	return l.nodes[i], true
 }
 
 // NewDirectory prepares the list of the nodes under dir, which ends with a
@@ -71,12 +73,13 @@ func NewDirectory(s backend.Store, dir string, log *slog.Logger) *Directory {
 		dir = DefaultDir
 	}
 	d := &Directory{
+		store: s,
 		dir:   dir,
 		log:   retry.Logger(log).With("dir", dir),
-		known: map[string]result{},
+		known: newContent(dir),
 	}
 	d.loop = retry.New(d.log, "follow the nodes")
-	d.mirror = backend.NewMirror(heard{s, d.loop.Worked}, dir, d.changed)
+	d.mirror = backend.NewMirror(d.loop.Hearing(s), dir, d.changed)
 	d.current.Store(&listing{})
 	return d
 }
@@ -92,19 +95,18 @@ func (d *Directory) Run(ctx context.Context) error {
 }
 
 // Nodes lists the nodes in the order of their ids. It never blocks. The slice
-// is the caller's; labels are shared and must not be modified.
+// is the caller's; what its nodes refer to is shared and must not be modified.
 //
 // The list is empty as long as no answer has come: see [Directory.Synced].
 func (d *Directory) Nodes() []Node { return slices.Clone(d.current.Load().nodes) }
 
 // Node finds a node by its id.
-func (d *Directory) Node(id string) (Node, bool) {
-	nodes := d.current.Load().nodes
-	i, ok := slices.BinarySearchFunc(nodes, id, func(n Node, id string) int { return strings.Compare(n.ID, id) })
-	if !ok {
-		return Node{}, false
-	}
-	return nodes[i], true
+func (d *Directory) Node(id string) (Node, bool) { return d.current.Load().node(id) }
+
+// Drain is an operator's word on the node with an id, listed or not.
+func (d *Directory) Drain(id string) (drain Drain, drained bool) {
+	drain, drained = d.current.Load().drains[id]
+	return drain, drained
 }
 
 // Problems lists the keys that were left out because their values are no
@@ -133,75 +135,64 @@ func (d *Directory) Subscribe(f func(Change)) {
 	d.subscribers = append(d.subscribers, f)
 }
 
+// Fetch asks the store itself for the nodes, in the order of their ids: as
+// current as every write acknowledged before the call. It is for the rare
+// moment at which a copy that may be old won't do. Errors: those of
+// [backend.List].
+func (d *Directory) Fetch(ctx context.Context) ([]Node, error) {
+	if err := checkDir(d.dir); err != nil {
+		return nil, err
+	}
+	entries, _, err := backend.List(ctx, d.store, d.dir)
+	if err != nil {
+		return nil, err
+	}
+	now := newContent(d.dir)
+	for _, e := range entries {
+		now.take(e)
+	}
+	return now.listing().nodes, nil
+}
+
 // changed takes in a change of the mirror.
 func (d *Directory) changed(u backend.Update) {
-	var c Change
+	before := d.current.Load()
+	touched := map[string]struct{}{}
 	for _, key := range u.Deletes {
-		d.note(&c, key, result{}, false)
+		touched[d.known.take(backend.Entry{Key: key})] = struct{}{}
 	}
 	for _, e := range u.Puts {
-		if folder := e.Key == d.dir; !folder {
-			d.note(&c, e.Key, d.read(e), true)
+		name := d.known.take(e)
+		touched[name] = struct{}{}
+		if r := d.known.results[name]; r.err != nil && r.revision == e.Revision {
+			d.log.Warn("not a node, left out", "key", e.Key, "revision", uint64(e.Revision), "error", r.err)
 		}
 	}
-	now := d.list()
+	now := d.known.listing()
 	d.current.Store(now)
-	if len(c.Joined)+len(c.Updated)+len(c.Left) == 0 {
-		return
-	}
-	for _, nodes := range []*[]Node{&c.Joined, &c.Updated, &c.Left} {
-		slices.SortFunc(*nodes, byID)
-	}
-	c.Nodes = now.nodes
-	d.tell(c)
-}
-
-// read finds out what an entry is.
-func (d *Directory) read(e backend.Entry) result {
-	n, err := decode(e.Value)
-	n.ID = strings.TrimPrefix(e.Key, d.dir)
-	if strings.Contains(n.ID, "/") {
-		err = errors.New("the key is not directly in the directory")
-	}
-	if err != nil {
-		d.log.Warn("not a node, left out", "key", e.Key, "revision", uint64(e.Revision), "error", err)
-	}
-	return result{node: n, revision: e.Revision, err: err}
-}
-
-// note remembers what a key has become, and adds to c what that means for those
-// who see nodes only: a node whose value is spoilt has left.
-func (d *Directory) note(c *Change, key string, now result, exists bool) {
-	before, existed := d.known[key]
-	was, is := existed && before.err == nil, exists && now.err == nil
-	switch {
-	case was && is:
-		if !reflect.DeepEqual(before.node, now.node) {
-			c.Updated = append(c.Updated, now.node)
-		}
-	case was:
-		c.Left = append(c.Left, before.node)
-	case is:
-		c.Joined = append(c.Joined, now.node)
-	}
-	if exists {
-		d.known[key] = now
-	} else {
-		delete(d.known, key)
+	c := compare(before, now, slices.Sorted(maps.Keys(touched)))
+	if len(c.Joined)+len(c.Updated)+len(c.Left) > 0 || !maps.Equal(before.drains, now.drains) {
+		d.tell(c)
 	}
 }
 
-// list makes the listing of what is known.
-func (d *Directory) list() *listing {
-	l := &listing{}
-	for _, key := range slices.Sorted(maps.Keys(d.known)) {
-		if r := d.known[key]; r.err == nil {
-			l.nodes = append(l.nodes, r.node)
-		} else {
-			l.problems = append(l.problems, Problem{Key: key, Revision: r.revision, Err: r.err})
+// compare tells what has become of some names, in their order, for those who see
+// nodes only: a node whose value is spoilt has left.
+func compare(before, now *listing, names []string) Change {
+	c := Change{Nodes: now.nodes}
+	for _, name := range names {
+		old, was := before.node(name)
+		n, is := now.node(name)
+		switch {
+		case was && is && !reflect.DeepEqual(old, n):
+			c.Updated = append(c.Updated, n)
+		case was && !is:
+			c.Left = append(c.Left, old)
+		case is && !was:
+			c.Joined = append(c.Joined, n)
 		}
 	}
-	return l
+	return c
 }
 
 func (d *Directory) tell(c Change) {
@@ -212,26 +203,5 @@ func (d *Directory) tell(c Change) {
 		each := c
 		each.Nodes = slices.Clone(c.Nodes)
 		f(each)
-	}
-}
-
-func byID(a, b Node) int { return strings.Compare(a.ID, b.ID) }
-
-// heard is a store that says when a watch has heard of it.
-type heard struct {
-	backend.Store
-	hear func()
-}
-
-func (h heard) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
-	return func(yield func(backend.Update, error) bool) {
-		for u, err := range h.Store.WatchPrefix(ctx, prefix) {
-			if err == nil {
-				h.hear()
-			}
-			if !yield(u, err) {
-				return
-			}
-		}
 	}
 }

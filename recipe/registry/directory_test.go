@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 

@@ -7,6 +7,11 @@
 //
 //	nodes/10-10-11-12-8080  {"addr":"10.10.11.12:8080","proto":"http","version":"v1.0.0", …}
 //
+// What the node says about itself (health, weight, that it is about to stop) is
+// in its value, kept as the node wants it. What an operator says is not: that a
+// node is drained is the key "nodes/<id>/drain", which no lease takes away. See
+// [Drain] and [Serving].
+//
 // The key hangs on a lease, so a node that dies without a word is listed a
 // little longer and then gone. The list is a hint: what must not be done by a
 // node that lost its place takes a condition on a key (see package backend).

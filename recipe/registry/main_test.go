@@ -10,11 +10,28 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-func TestMain(m *testing.M) { stores.Main(m) }
+func TestMain(m *testing.M) { stores.Main(m, stores.Roles{"node": beNode}) }
+
+// beNode is a process that is registered, as the incarnation it is given, and
+// says whether it was replaced when it is asked.
+func beNode(ctx context.Context, s backend.Store, p *stores.Parent) error {
+	r, err := registry.NewRegistration(s, registry.Config{Node: node(p.Args[0]), TTL: stores.ShortestTTL})
+	if err != nil {
+		return err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- r.Run(ctx) }()
+	<-r.Ready()
+	p.Say("ready")
+	for range p.Told {
+		p.Say("replaced %t", r.Status().Replaced)
+	}
+	return <-ended
+}
 
 const (
 	addr = "10.10.11.12:8080"

@@ -1,10 +1,9 @@
 package registry
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/recipe/internal/lenient"
 )
 
 // DefaultDir is where nodes are, as the keys are seen from the namespace.
@@ -32,11 +32,84 @@ type Node struct {
 	// the one with the greater is the later.
 	Incarnation string `json:"incarnation,omitempty"`
 
-	RPC    string            `json:"rpc,omitempty"`    // node-to-node address
-	Ops    string            `json:"ops,omitempty"`    // address of metrics and status
-	Weight int               `json:"weight,omitempty"` // 0: not said
+	RPC    string            `json:"rpc,omitempty"` // node-to-node address
+	Ops    string            `json:"ops,omitempty"` // address of metrics and status
 	Labels map[string]string `json:"labels,omitempty"`
 	Config string            `json:"config,omitempty"` // hash of the cluster config that is applied
+
+	// Weight is the node's part of the requests, as compared with the others';
+	// 0: not said. See [Node.EffectiveWeight].
+	Weight int `json:"weight,omitempty"`
+
+	Health   Health `json:"health,omitempty"`
+	Draining bool   `json:"draining,omitempty"` // its own word: it is about to stop
+
+	// Drain is an operator's word, nil if there is none. It is no part of the
+	// node's value and not the node's to say.
+	Drain *Drain `json:"-"`
+
+	// Configs tells how the node stands with each configuration it follows, by
+	// key: reports of package dynconf. What one says does not make a node listed
+	// or not, so it is not looked into here.
+	Configs map[string]json.RawMessage `json:"configs,omitempty"`
+}
+
+// clone is a copy that shares no map with n.
+func (n Node) clone() Node {
+	n.Labels, n.Configs = maps.Clone(n.Labels), maps.Clone(n.Configs)
+	return n
+}
+
+// Health is how a node says it is, in Consul's words. A node that says nothing
+// or something else is taken as passing.
+type Health string
+
+// The states of health.
+const (
+	Passing  Health = "passing"
+	Warning  Health = "warning"  // gets requests, people should look
+	Critical Health = "critical" // should get none
+)
+
+// MaxWeight is the greatest weight that makes a difference.
+const MaxWeight = 1_000_000
+
+// EffectiveWeight is Weight from 1 to [MaxWeight]; what is not said or makes no
+// sense is 1. A node that should get nothing is drained.
+func (n Node) EffectiveWeight() int { return min(max(n.Weight, 1), MaxWeight) }
+
+// Serves reports whether the node should get requests: it is not critical, not
+// about to stop, not drained, and not waiting for its address (see Config.ID).
+func (n Node) Serves() bool {
+	return n.Health != Critical && !n.Draining && n.isEligible()
+}
+
+func (n Node) isEligible() bool { return n.Drain == nil && !strings.Contains(n.ID, waiting) }
+
+// waiting is in the id of a process that waits for its address.
+const waiting = "~"
+
+// Serving selects the nodes that requests may go to: those that serve. If none
+// does they are all that an operator has not drained, since requests to nodes
+// that call themselves ill or are about to stop have a chance, and are all the
+// chance there is: fallback says so. That is what Envoy does below its panic
+// threshold, which is zero here, and Kubernetes with endpoints that are all
+// terminating (KEP-1669). An operator's drain is an order and never overridden.
+func Serving(nodes []Node) (serving []Node, fallback bool) {
+	for _, n := range nodes {
+		if n.Serves() {
+			serving = append(serving, n)
+		}
+	}
+	if len(serving) > 0 {
+		return serving, false
+	}
+	for _, n := range nodes {
+		if n.isEligible() {
+			serving = append(serving, n)
+		}
+	}
+	return serving, len(serving) > 0
 }
 
 // ID is the name of the node at an address: "10.10.11.12:8080" is
@@ -68,7 +141,7 @@ func addrFault(host, port string) string {
 		}
 		return ""
 	}
-	// "~" is for the names of processes that wait for an address: see Config.ID.
+	// The rune of waiting is not among them.
 	if strings.ContainsFunc(host, func(r rune) bool { return !isHostRune(r) }) {
 		return "the host is neither an IP address nor a name"
 	}
@@ -82,16 +155,8 @@ func isHostRune(r rune) bool {
 // decode reads a node leniently: unknown fields are a newer node's. It refuses
 // what is no object and what has no address to connect to.
 func decode(value []byte) (Node, error) {
-	var n Node
-	text := bytes.TrimSpace(value)
-	if len(text) == 0 {
-		return Node{}, errors.New("no text, expected a JSON object")
-	}
-	// json.Unmarshal takes null for anything.
-	if bytes.Equal(text, []byte("null")) {
-		return Node{}, errors.New("null, expected a JSON object")
-	}
-	if err := json.Unmarshal(text, &n); err != nil {
+	n, err := lenient.Decode[Node](value)
+	if err != nil {
 		return Node{}, err
 	}
 	if _, err := ID(n.Addr); err != nil {

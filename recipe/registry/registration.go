@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/recipe/internal/run"
 )
 
 // DefaultTTL is how long a node that died is listed, as far as the store goes
@@ -47,8 +47,9 @@ type Registration struct {
 	wake  chan struct{} // holds a token while there may be something to do
 	ready chan struct{} // closed by the first registration
 
+	turn run.Turn // of Run
+
 	mu       sync.Mutex
-	running  bool
 	node     Node // as it should be
 	lease    backend.Lease
 	revision backend.Revision // of our last known write of the key
@@ -57,6 +58,7 @@ type Registration struct {
 	since    time.Time        // zero: not registered
 	wrote    bool             // a Put was sent: the key may be there
 	replaced string           // the incarnation that replaced ours
+	drain    *Drain           // an operator's, as the watch has it
 }
 
 // NewRegistration prepares the registration of a node; nothing is sent before
@@ -74,7 +76,7 @@ func NewRegistration(s backend.Store, cfg Config) (*Registration, error) {
 		return nil, err
 	}
 	cfg.Node.ID = cfg.ID
-	cfg.Node.Labels = maps.Clone(cfg.Node.Labels)
+	cfg.Node = cfg.Node.clone()
 	if _, err := encode(key, cfg.Node); err != nil {
 		return nil, err
 	}
@@ -95,12 +97,11 @@ func NewRegistration(s backend.Store, cfg Config) (*Registration, error) {
 
 // complete fills in the defaults and checks the rest.
 func (c *Config) complete() error {
-	if c.Dir == "" {
-		c.Dir = DefaultDir
-	}
-	if err := checkDir(c.Dir); err != nil {
+	dir, err := completeDir(c.Dir)
+	if err != nil {
 		return err
 	}
+	c.Dir = dir
 	if c.TTL == 0 {
 		c.TTL = DefaultTTL
 	}
@@ -117,10 +118,27 @@ func (c *Config) complete() error {
 	if c.ID == "" {
 		c.ID = id
 	}
-	if strings.Contains(c.ID, "/") {
-		return fmt.Errorf("%w: id %q: expected no slash", backend.ErrInvalid, c.ID)
+	if c.Node.Drain != nil {
+		return errDrain
+	}
+	return checkID(c.ID)
+}
+
+var errDrain = fmt.Errorf("%w: a node's drain is an operator's: see DrainNode", backend.ErrInvalid)
+
+func checkID(id string) error {
+	if id == "" || strings.Contains(id, "/") {
+		return fmt.Errorf("%w: id %q: expected one without a slash", backend.ErrInvalid, id)
 	}
 	return nil
+}
+
+// completeDir is dir, or the default. Errors: ErrInvalid.
+func completeDir(dir string) (string, error) {
+	if dir == "" {
+		return DefaultDir, nil
+	}
+	return dir, checkDir(dir)
 }
 
 // checkDir: without the slash a watch would cover more than the directory.
@@ -136,17 +154,20 @@ func checkDir(dir string) error {
 // they can be written become one. The address and the incarnation stay: they
 // are what the registration is about.
 //
-// change is called once, before Update returns. Errors, which leave the node
+// change is called once, before Update returns, and must not call the
+// registration's methods. Errors, which leave the node
 // as it was: ErrInvalid, ErrTooLarge.
 func (r *Registration) Update(change func(*Node)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	next := r.node
-	next.Labels = maps.Clone(next.Labels)
+	next := r.node.clone()
 	change(&next)
-	next.Labels = maps.Clone(next.Labels)
+	next = next.clone()
 	if next.ID != r.node.ID || next.Addr != r.node.Addr || next.Incarnation != r.node.Incarnation {
 		return fmt.Errorf("%w: ID, address and incarnation of a registered node can't change", backend.ErrInvalid)
+	}
+	if next.Drain != nil {
+		return errDrain
 	}
 	if _, err := encode(r.key, next); err != nil {
 		return err
@@ -189,22 +210,6 @@ func encode(key string, n Node) ([]byte, error) {
 	}
 	value := bytes.TrimSpace(buf.Bytes())
 	return value, backend.CheckValue(key, value)
-}
-
-func (r *Registration) begin() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.running {
-		return fmt.Errorf("%w: the registration of %q is already running", backend.ErrInvalid, r.key)
-	}
-	r.running = true
-	return nil
-}
-
-func (r *Registration) end() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.running = false
 }
 
 // isReplaced reports whether a later process has this one's key.

@@ -2,6 +2,8 @@ package registry_test
 
 import (
 	"encoding/json"
+	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -10,15 +12,17 @@ import (
 
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/conformance/servers"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
 func TestRegistersAndDeregisters(t *testing.T) {
 	stores.Each(t, func(t *testing.T, s stores.Space) {
 		store := s.Open(t)
-		r, stop := register(t, store, first)
+		r, err := registry.NewRegistration(store, registry.Config{Node: node(first), TTL: stores.ShortestTTL})
+		require.NoError(t, err)
 		assert.False(t, r.Registered(), "nothing is registered before it is")
+		stop := stores.Start(t, r.Run)
 		<-r.Ready()
 
 		status := await(t, r)
@@ -235,6 +239,59 @@ func TestSurvivesAServerThatStandsStill(t *testing.T) {
 
 		stores.Wait(t, "registered again", func() bool { return r.Registered() && r.Status().Lease != before.Lease })
 		assert.Contains(t, string(awaitListed(t, store, r).Value), `"weight":9`)
+		require.NoError(t, stop())
+		absent(t, store, key)
+	})
+}
+
+// A process that sleeps past its lease registers anew when it wakes; if another
+// one has the address by then, it gives way and writes nothing.
+func TestPausedProcess(t *testing.T) {
+	stores.EachServer(t, func(t *testing.T, s stores.Space) {
+		store := s.Open(t)
+		p := stores.Spawn(t, s, "node", first)
+		p.Await(t, "ready")
+		before := get(t, store, key)
+		p.Pause(t)
+		stores.Wait(t, "its lease is over", func() bool {
+			_, err := store.Get(t.Context(), key)
+			return errors.Is(err, backend.ErrNotFound)
+		})
+		p.Resume(t)
+		stores.Wait(t, "listed again", func() bool {
+			e, err := store.Get(t.Context(), key)
+			return err == nil && e.Lease != before.Lease
+		})
+
+		p.Pause(t)
+		r, stop := register(t, s.Open(t), second)
+		<-r.Ready()
+		listed := awaitListed(t, store, r)
+		p.Resume(t)
+		stores.Wait(t, "it knows", func() bool { p.Tell(t, "?"); return p.Await(t, "replaced") == "true" })
+		assert.Equal(t, listed, get(t, store, key), "untouched")
+		require.NoError(t, stop())
+		quiet(t, s, key)
+		p.Stop(t)
+	})
+}
+
+func TestSurvivesARestartOfTheStore(t *testing.T) {
+	stores.EachOwn(t, func(t *testing.T, s stores.Space, c *servers.Cluster) {
+		store := s.Open(t)
+		r, stop := register(t, store, first)
+		<-r.Ready()
+		require.NoError(t, c.Node(0).Kill(t.Context()))
+		require.NoError(t, r.Update(func(n *registry.Node) { n.Weight = 9 }))
+		require.NoError(t, c.Node(0).Start(t.Context()))
+		stores.Wait(t, "written", func() bool {
+			e, err := store.Get(t.Context(), key)
+			return err == nil && strings.Contains(string(e.Value), `"weight":9`)
+		})
+		before := awaitListed(t, store, r)
+		stores.Wait(t, "deleted", func() bool { return store.Delete(t.Context(), key) == nil }) // the watch tells of it
+		stores.Wait(t, "put back", func() bool { return r.Status().Revision > before.Revision })
+		awaitListed(t, store, r)
 		require.NoError(t, stop())
 		absent(t, store, key)
 	})

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -32,10 +33,10 @@ const pace = 100 * time.Millisecond
 // between a crash and the restart, the crashed process counts as the later one
 // while it is still listed: start again after that.)
 func (r *Registration) Run(ctx context.Context) error {
-	if err := r.begin(); err != nil {
+	if err := r.turn.Begin(fmt.Sprintf("the registration of %q", r.key)); err != nil {
 		return err
 	}
-	defer r.end()
+	defer r.turn.End()
 	err := errors.Join(r.keep(ctx), r.deregister(ctx))
 	if r.isReplaced() {
 		<-ctx.Done()
@@ -94,6 +95,8 @@ func (r *Registration) watch(ctx context.Context) {
 			state.Apply(u)
 			e, _ := state.Get(r.key)
 			r.saw(e, u.Revision)
+			drain, _ := state.Get(r.key + drainKey)
+			r.sawDrain(drain)
 		}
 		return nil
 	})
@@ -112,6 +115,26 @@ func (r *Registration) saw(e backend.Entry, upTo backend.Revision) {
 	r.seen, r.seenUpTo = e.Revision, upTo
 	if r.giveWay(e) || r.seen != r.revision {
 		r.nudge()
+	}
+}
+
+// sawDrain takes in whether an operator has drained the node. The node goes on as
+// before, for it is others who then send nothing; but a drain that somebody
+// forgot years ago should be easy to find.
+func (r *Registration) sawDrain(e backend.Entry) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	was := r.drain
+	r.drain = nil
+	if e.Revision != 0 {
+		drain := readDrain(e.Value)
+		r.drain = &drain
+	}
+	switch now := r.drain; {
+	case was == nil && now != nil:
+		r.log.Warn("drained by an operator, others send no requests here", "by", now.By, "reason", now.Reason, "since", now.Since)
+	case was != nil && now == nil:
+		r.log.Info("no longer drained")
 	}
 }
 

@@ -23,6 +23,9 @@ type Status struct {
 	Replaced   bool   `json:"replaced,omitempty"`
 	ReplacedBy string `json:"replacedBy,omitempty"`
 
+	// Drain is an operator's, nil if there is none.
+	Drain *Drain `json:"drain,omitempty"`
+
 	// The last trouble there was, over or not.
 	LastError   string    `json:"lastError,omitempty"`
 	LastErrorAt time.Time `json:"lastErrorAt,omitzero"`
@@ -38,6 +41,10 @@ func (r *Registration) Status() Status {
 		Registered: r.registered(),
 		Replaced:   r.replaced != "",
 		ReplacedBy: r.replaced,
+	}
+	if r.drain != nil {
+		drain := *r.drain
+		s.Drain = &drain
 	}
 	if s.Registered {
 		s.Since, s.Revision = r.since, r.revision

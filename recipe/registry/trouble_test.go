@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/stores"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
@@ -112,11 +112,12 @@ func testNeverGivesUp(t *testing.T, x *fault, call string, class error) {
 	x.store.Set(stores.Hooks{})
 	<-r.Ready()
 	awaitListed(t, x.other, r)
+	time.Sleep(time.Minute)
 
 	x.store.Set(hooks[call])
 	x.space.Revoke(t, r.Status().Lease)
 	time.Sleep(time.Minute)
-	assert.Equal(t, 2, x.log.count(": attempt"), "after it has worked, it is news again: %q", x.log.lines)
+	assert.Equal(t, 2, x.log.count(": attempt"), "after it has worked for a while, it is news again: %q", x.log.lines)
 	x.store.Set(stores.Hooks{})
 	awaitListed(t, x.other, r)
 	require.NoError(t, stop())

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"iter"
 	"log/slog"
 	"strings"
 	"sync"
@@ -24,6 +25,9 @@ const (
 	firstPause   = 100 * time.Millisecond
 	longestPause = 3 * time.Second
 )
+
+// lasting is how long success has to last to end a stretch of trouble.
+const lasting = 10 * time.Second
 
 // maxTold bounds what is remembered, and logged, of one stretch of trouble.
 const maxTold = 16
@@ -54,8 +58,10 @@ type Loop struct {
 
 	mu    sync.Mutex
 	pause backoff.ExponentialBackOff
-	told  map[string]struct{} // errors logged since it last worked
+	told  map[string]struct{} // errors logged since it last worked for long
 	last  Trouble
+	works time.Time // since when; zero: it does not
+	over  bool      // that it works again was logged
 }
 
 // Trouble is an error and when it came.
@@ -91,7 +97,14 @@ func Logger(log *slog.Logger) *slog.Logger {
 func (l *Loop) Failed(err error) time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.last = Trouble{err, time.Now()}
+	now := time.Now()
+	if !l.works.IsZero() && now.Sub(l.works) >= lasting {
+		clear(l.told)
+		l.over = false
+		l.pause.Reset()
+	}
+	l.works = time.Time{}
+	l.last = Trouble{err, now}
 	wait := l.pause.NextBackOff()
 	if kind := sameText(err); !l.hasTold(kind) && len(l.told) < maxTold {
 		l.told[kind] = struct{}{}
@@ -100,15 +113,20 @@ func (l *Loop) Failed(err error) time.Duration {
 	return wait
 }
 
-// Worked takes note of success: the next failure is news again.
+// Worked takes note of success. Once that has lasted, the next failure is news
+// again and is followed by a short pause. What works for a moment and fails, again
+// and again, is one stretch of trouble: a watch may well begin each time.
 func (l *Loop) Worked() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.told) > 0 {
+	if !l.works.IsZero() {
+		return
+	}
+	l.works = time.Now()
+	if len(l.told) > 0 && !l.over {
+		l.over = true
 		l.log.Info("works again", "task", l.task)
 	}
-	clear(l.told)
-	l.pause.Reset()
 }
 
 // Last is the last trouble there was, over or not.
@@ -132,6 +150,28 @@ func (l *Loop) Keep(ctx context.Context, f func(ctx context.Context) error) erro
 		}
 	}
 	return nil
+}
+
+// Hearing is s with watches of which each update counts as [Loop.Worked], for those
+// who have no loop over the updates of their own.
+func (l *Loop) Hearing(s backend.Store) backend.Store { return hearing{s, l} }
+
+type hearing struct {
+	backend.Store
+	loop *Loop
+}
+
+func (h hearing) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		for u, err := range h.Store.WatchPrefix(ctx, prefix) {
+			if err == nil {
+				h.loop.Worked()
+			}
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
 }
 
 func (l *Loop) hasTold(kind string) bool {

@@ -19,25 +19,56 @@ import (
 )
 
 func TestPausesGrowToALimitAndBeginAgain(t *testing.T) {
-	loop := retry.New(nil, "test")
-	failed := errors.New("no")
-	begin := func() {
-		assert.InDelta(t, 100*time.Millisecond, loop.Failed(failed), float64(50*time.Millisecond))
-		assert.InDelta(t, 200*time.Millisecond, loop.Failed(failed), float64(100*time.Millisecond))
-	}
-	begin()
-	pauses := map[time.Duration]bool{}
-	for range 100 {
-		pause := loop.Failed(failed)
-		assert.LessOrEqual(t, pause, 4500*time.Millisecond)
-		pauses[pause] = true
-	}
-	assert.Greater(t, len(pauses), 50, "chance spreads them")
-	loop.Worked()
-	begin()
+	synctest.Test(t, func(t *testing.T) {
+		loop := retry.New(nil, "test")
+		failed := errors.New("no")
+		begin := func() {
+			assert.InDelta(t, 100*time.Millisecond, loop.Failed(failed), float64(50*time.Millisecond))
+			assert.InDelta(t, 200*time.Millisecond, loop.Failed(failed), float64(100*time.Millisecond))
+		}
+		begin()
+		pauses := map[time.Duration]bool{}
+		for range 100 {
+			pause := loop.Failed(failed)
+			assert.LessOrEqual(t, pause, 4500*time.Millisecond)
+			pauses[pause] = true
+		}
+		assert.Greater(t, len(pauses), 50, "chance spreads them")
+
+		loop.Worked()
+		time.Sleep(9 * time.Second)
+		loop.Worked()
+		assert.Greater(t, loop.Failed(failed), time.Second, "it did not last")
+		loop.Worked()
+		time.Sleep(10 * time.Second)
+		begin()
+	})
+}
+
+// A watch that begins and fails, again and again, is neither tried in haste nor
+// told each time.
+func TestWhatWorksForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		loop := retry.New(slog.New(slog.NewTextHandler(&log, nil)), "test")
+		attempts := 0
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		require.NoError(t, loop.Keep(ctx, func(context.Context) error {
+			attempts++
+			loop.Worked()
+			return errors.New("too many watches")
+		}))
+		assert.Less(t, attempts, 1500)
+		assert.Equal(t, 2, strings.Count(log.String(), "\n"), log.String())
+	})
 }
 
 func TestLogsWhatIsNews(t *testing.T) {
+	synctest.Test(t, testLogsWhatIsNews)
+}
+
+func testLogsWhatIsNews(t *testing.T) {
 	var log bytes.Buffer
 	loop := retry.New(slog.New(slog.NewTextHandler(&log, nil)), "test")
 	lines := func() int { return strings.Count(log.String(), "\n") }
@@ -52,6 +83,7 @@ func TestLogsWhatIsNews(t *testing.T) {
 	loop.Worked()
 	loop.Worked()
 	assert.Equal(t, 3, lines())
+	time.Sleep(time.Minute)
 	loop.Failed(errors.New("no route"))
 	assert.Equal(t, 4, lines())
 	require.EqualError(t, loop.Last().Err, "no route")

@@ -17,7 +17,11 @@ type etcdSpace struct {
 	client  *clientv3.Client
 }
 
-func newEtcd(t testing.TB, c *servers.Cluster) etcdSpace {
+func openEtcd(endpoints []string, root string) (opened, error) {
+	return etcd.Open(etcd.Config{Endpoints: endpoints, Root: root})
+}
+
+func newEtcd(t testing.TB, c *servers.Cluster) Space {
 	t.Helper()
 	client, err := clientv3.New(clientv3.Config{Endpoints: c.Endpoints()})
 	must(t, err)
@@ -27,10 +31,14 @@ func newEtcd(t testing.TB, c *servers.Cluster) etcdSpace {
 
 func (s etcdSpace) Open(t testing.TB) backend.Store {
 	t.Helper()
-	store, err := etcd.Open(etcd.Config{Endpoints: s.cluster.Endpoints(), Root: s.root})
+	store, err := openEtcd(s.cluster.Endpoints(), s.root)
 	must(t, err)
 	closeLater(t, store)
 	return store
+}
+
+func (s etcdSpace) assignment() assignment {
+	return assignment{Kind: string(s.cluster.Kind()), Endpoints: s.cluster.Endpoints(), Root: s.root}
 }
 
 func (s etcdSpace) Put(t testing.TB, key, value string) {

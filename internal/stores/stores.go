@@ -5,6 +5,8 @@ package stores
 
 import (
 	"context"
+	"io"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -48,29 +50,56 @@ func Each(t *testing.T, f func(t *testing.T, s Space)) {
 	t.Run("memory", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) { f(t, NewMemory()) })
 	})
-	t.Run("etcd", func(t *testing.T) {
-		needServers(t)
-		f(t, newEtcd(t, servers.Shared(t, servers.Etcd)))
-	})
-	t.Run("consul", func(t *testing.T) {
-		needServers(t)
-		f(t, newConsul(t, servers.Shared(t, servers.Consul)))
-	})
+	EachServer(t, f)
+}
+
+// EachServer is [Each] without memory: for tests with processes of their own.
+func EachServer(t *testing.T, f func(t *testing.T, s Space)) {
+	t.Helper()
+	for _, k := range kinds {
+		t.Run(string(k.Kind), func(t *testing.T) {
+			needServers(t)
+			f(t, k.space(t, servers.Shared(t, k.Kind)))
+		})
+	}
+}
+
+// BenchServer is [EachServer] for benchmarks.
+func BenchServer(b *testing.B, f func(b *testing.B, s Space)) {
+	b.Helper()
+	for _, k := range kinds {
+		b.Run(string(k.Kind), func(b *testing.B) { f(b, k.space(b, servers.Shared(b, k.Kind))) })
+	}
 }
 
 // EachOwn is [Each] on servers that f may kill and pause: etcd and Consul only.
 func EachOwn(t *testing.T, f func(t *testing.T, s Space, c *servers.Cluster)) {
 	t.Helper()
-	t.Run("etcd", func(t *testing.T) {
-		needServers(t)
-		c := servers.ForTest(t, servers.Config{Kind: servers.Etcd})
-		f(t, newEtcd(t, c), c)
-	})
-	t.Run("consul", func(t *testing.T) {
-		needServers(t)
-		c := servers.ForTest(t, servers.Config{Kind: servers.Consul})
-		f(t, newConsul(t, c), c)
-	})
+	for _, k := range kinds {
+		t.Run(string(k.Kind), func(t *testing.T) {
+			needServers(t)
+			c := servers.ForTest(t, servers.Config{Kind: k.Kind})
+			f(t, k.space(t, c), c)
+		})
+	}
+}
+
+// A kind of store, as the tests come by it.
+type kind struct {
+	servers.Kind
+	open  func(endpoints []string, root string) (opened, error)
+	space func(t testing.TB, c *servers.Cluster) Space
+}
+
+var kinds = []kind{
+	{servers.Etcd, openEtcd, newEtcd},
+	{servers.Consul, openConsul, newConsul},
+}
+
+// An opened store has to be closed.
+type opened interface {
+	backend.Store
+	io.Closer
 }
 
 func needServers(t *testing.T) {
@@ -81,8 +110,14 @@ func needServers(t *testing.T) {
 }
 
 // Main runs a package's tests, ends the servers they shared and looks for
-// goroutines left behind.
-func Main(m *testing.M) { goleak.VerifyTestMain(main{m}) }
+// goroutines left behind. In a process that was started by [Spawn] it plays the
+// role instead.
+func Main(m *testing.M, roles Roles) {
+	if code, ok := child(roles); ok {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(main{m})
+}
 
 type main struct{ m *testing.M }
 

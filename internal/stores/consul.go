@@ -16,7 +16,11 @@ type consulSpace struct {
 	client  *api.Client
 }
 
-func newConsul(t testing.TB, c *servers.Cluster) consulSpace {
+func openConsul(endpoints []string, root string) (opened, error) {
+	return consul.Open(consul.Config{Endpoints: endpoints, Root: root})
+}
+
+func newConsul(t testing.TB, c *servers.Cluster) Space {
 	t.Helper()
 	cfg := api.DefaultNonPooledConfig()
 	cfg.Address = c.Endpoints()[0]
@@ -27,10 +31,14 @@ func newConsul(t testing.TB, c *servers.Cluster) consulSpace {
 
 func (s consulSpace) Open(t testing.TB) backend.Store {
 	t.Helper()
-	store, err := consul.Open(consul.Config{Endpoints: s.cluster.Endpoints(), Root: s.root})
+	store, err := openConsul(s.cluster.Endpoints(), s.root)
 	must(t, err)
 	closeLater(t, store)
 	return store
+}
+
+func (s consulSpace) assignment() assignment {
+	return assignment{Kind: string(s.cluster.Kind()), Endpoints: s.cluster.Endpoints(), Root: s.root}
 }
 
 func (s consulSpace) Put(t testing.TB, key, value string) {

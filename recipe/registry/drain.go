@@ -1,0 +1,84 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/seed27495941/seckill/backend"
+)
+
+// drainKey is the last part of the key that drains a node, below the node's own.
+const drainKey = "/drain"
+
+// A Drain is an operator's word that a node is to get no more requests. It is a
+// key of its own, nodes/<id>/drain, on no lease: so it outlasts whatever the
+// node writes about itself, its death and its restart, and can be there before
+// the node is. Being below the node's key it comes with the same watch, which
+// on Consul is a connection saved.
+//
+// That the key exists is all that counts, whatever its value is: `etcdctl put
+// /seckill/nodes/<id>/drain now` will do.
+type Drain struct {
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+}
+
+// DrainNode drains the node with an id, listed or not, until [UndrainNode]; a
+// drain that is there already is replaced. dir is as in [NewDirectory]. Since is
+// now unless it is set.
+//
+// Errors: those of [backend.Store.Put], ErrConflict if somebody else drained or
+// undrained the node meanwhile. After ErrUnknown look whether it is drained; one
+// that is not may yet become so as long as the key does not exist.
+func DrainNode(ctx context.Context, s backend.Store, dir, id string, d Drain) error {
+	key, have, err := getDrain(ctx, s, dir, id)
+	if err != nil {
+		return err
+	}
+	if d.Since.IsZero() {
+		d.Since = time.Now().UTC().Truncate(time.Second)
+	}
+	_, err = backend.PutJSON(ctx, s, key, d, backend.If(key, have))
+	return err
+}
+
+// UndrainNode lets a node have requests again. It is no error if it was not
+// drained. Errors: those of [backend.Store.Delete], ErrConflict if somebody
+// else drained it anew meanwhile.
+func UndrainNode(ctx context.Context, s backend.Store, dir, id string) error {
+	key, have, err := getDrain(ctx, s, dir, id)
+	if err != nil || have == 0 {
+		return err
+	}
+	return s.Delete(ctx, key, backend.If(key, have))
+}
+
+// getDrain finds a drain's key and its revision, 0 if there is none.
+func getDrain(ctx context.Context, s backend.Store, dir, id string) (string, backend.Revision, error) {
+	dir, err := completeDir(dir)
+	if err != nil {
+		return "", 0, err
+	}
+	if err := checkID(id); err != nil {
+		return "", 0, err
+	}
+	key := dir + id + drainKey
+	e, err := s.Get(ctx, key)
+	if errors.Is(err, backend.ErrNotFound) {
+		err = nil
+	}
+	return key, e.Revision, err
+}
+
+// readDrain makes what it can of a drain's value.
+func readDrain(value []byte) Drain {
+	var d Drain
+	if err := json.Unmarshal(value, &d); err != nil {
+		return Drain{Reason: strings.ToValidUTF8(strings.TrimSpace(string(value)), "�")}
+	}
+	return d
+}

@@ -1,0 +1,239 @@
+// Package keeper keeps a process the owner of those slots that fall to it.
+//
+// Which slots these are is proposed by hashing over the processes that the
+// registry lists, so that all agree without talking, mostly. It is no more than a
+// proposal: what counts is a slot's record, and an owner is safe from any mistake
+// here (package slot).
+//
+// A process takes a slot that has no owner, or one that is not listed any more or
+// can't be reached, if it is the first in the slot's ranking among those that are
+// left. A newcomer that ranks higher waits until the owner, which sees that too,
+// has released the slot.
+package keeper
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/seed27495941/seckill/app/sale/event"
+	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/recipe/registry"
+)
+
+const (
+	// unreachable is for how long an owner that is listed has to be out of reach
+	// before another one takes its slots.
+	unreachable = 3 * time.Second
+
+	// The pauses between attempts to take a slot: from the first to the longest,
+	// doubled by each that did not last.
+	firstPause   = 100 * time.Millisecond
+	longestPause = 10 * time.Second
+
+	// lasting is how long an owner has to last for the pauses to begin anew.
+	lasting = 30 * time.Second
+)
+
+// A Config says for whom to keep slots.
+type Config struct {
+	Store       backend.Store
+	Directory   *registry.Directory // somebody has to run it
+	Incarnation ulid.ULID           // under which this process is registered
+	Logger      *slog.Logger
+}
+
+// A Keeper has to be Run. It is safe for concurrent use.
+type Keeper struct {
+	cfg    Config
+	events *backend.Mirror
+	dirty  chan struct{} // holds a token while there may be something to do
+
+	running sync.WaitGroup // sales
+
+	mu       sync.Mutex
+	sales    map[ulid.ULID]*sale
+	suspects map[string]time.Time // incarnations that can't be reached, since when
+}
+
+// A sale is an event whose slots are kept.
+type sale struct {
+	keeper *Keeper
+	id     ulid.ULID
+	slots  *backend.Mirror
+	ctx    context.Context // of everything the sale starts
+	stop   context.CancelFunc
+
+	running sync.WaitGroup // owners, and takeovers
+
+	mu    sync.Mutex
+	terms record.Event
+	own   []tenure      // by slot
+	moved chan struct{} // closed and replaced when a slot may have another owner
+}
+
+// A tenure is this process's part in the life of a slot.
+type tenure struct {
+	taking bool
+	owner  *slot.Owner // nil: not ours
+	begun  time.Time
+	end    context.CancelFunc
+	pause  time.Duration
+	notYet time.Time // before that it is not tried again
+}
+
+// New makes a keeper. It is told of the directory's changes for as long as that
+// runs, so it should live as long.
+func New(cfg Config) *Keeper {
+	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), sales: map[ulid.ULID]*sale{}, suspects: map[string]time.Time{}}
+	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) { k.nudge() })
+	cfg.Directory.Subscribe(func(registry.Change) { k.nudge() })
+	return k
+}
+
+func (k *Keeper) nudge() {
+	select {
+	case k.dirty <- struct{}{}:
+	default:
+	}
+}
+
+// Run keeps slots until ctx ends; then it releases them and returns nil.
+func (k *Keeper) Run(ctx context.Context) error {
+	defer k.running.Wait()
+	k.running.Go(func() { keep(ctx, k.cfg.Logger, "follow the events", k.events.Run) })
+	defer k.endAll()
+	ticker := time.NewTicker(firstPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-k.dirty:
+		case <-ticker.C:
+		}
+		k.follow(ctx)
+		for _, s := range k.list() {
+			s.settle() //nolint:contextcheck // a sale has its own
+		}
+	}
+}
+
+// keep runs f again and again until ctx ends.
+func keep(ctx context.Context, log *slog.Logger, what string, f func(context.Context) error) {
+	for ctx.Err() == nil {
+		if err := f(ctx); ctx.Err() == nil {
+			log.Warn("failed, will be tried again", "task", what, "error", err)
+			timer := time.NewTimer(time.Second)
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			timer.Stop()
+		}
+	}
+}
+
+// follow begins and ends sales, as the events say.
+func (k *Keeper) follow(ctx context.Context) {
+	open := map[ulid.ULID]bool{}
+	for entry := range k.events.All() {
+		e, err := event.Decode(entry)
+		if err != nil || !isOpen(e.Status) {
+			continue
+		}
+		open[e.ID] = true
+		k.sale(ctx, e)
+	}
+	for _, s := range k.list() {
+		if !open[s.id] {
+			k.endSale(s)
+		}
+	}
+}
+
+// isOpen: what is suspended or closing still has orders to be paid.
+func isOpen(s record.Status) bool {
+	return s == record.StatusOnline || s == record.StatusOffline || s == record.StatusClosing
+}
+
+func (k *Keeper) list() []*sale {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	sales := make([]*sale, 0, len(k.sales))
+	for _, s := range k.sales {
+		sales = append(sales, s)
+	}
+	return sales
+}
+
+// sale begins an event's sale, or tells it of a change.
+func (k *Keeper) sale(ctx context.Context, e event.Event) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s, ok := k.sales[e.ID]; ok {
+		s.setTerms(e.Event)
+		return
+	}
+	// It ends with endSale, which Run calls: not while Run may start something in it.
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s := &sale{keeper: k, id: e.ID, ctx: own, stop: stop, terms: e.Event, own: make([]tenure, e.Slots), moved: make(chan struct{})}
+	s.slots = backend.NewMirror(k.cfg.Store, record.SaleDir(e.ID)+"slots/", func(backend.Update) { k.nudge(); s.tell() })
+	k.sales[e.ID] = s
+	k.running.Go(s.run)
+}
+
+// endSale forgets a sale. Its slots are released in its own time.
+func (k *Keeper) endSale(s *sale) {
+	k.mu.Lock()
+	delete(k.sales, s.id)
+	k.mu.Unlock()
+	s.stop()
+	s.tell()
+}
+
+func (k *Keeper) endAll() {
+	for _, s := range k.list() {
+		k.endSale(s)
+	}
+}
+
+// Suspect tells that a process could not be reached just now, Trust that it was.
+func (k *Keeper) Suspect(incarnation string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if _, ok := k.suspects[incarnation]; !ok {
+		k.suspects[incarnation] = time.Now()
+	}
+}
+
+// Trust is described at [Keeper.Suspect].
+func (k *Keeper) Trust(incarnation string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.suspects, incarnation)
+}
+
+// live are the processes that may own slots: listed, and in reach as far as this
+// one knows.
+func (k *Keeper) live() []string {
+	nodes := k.cfg.Directory.Nodes()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var live []string
+	for _, n := range nodes {
+		if n.Incarnation == "" {
+			continue
+		}
+		if since, ok := k.suspects[n.Incarnation]; ok && time.Since(since) >= unreachable {
+			continue
+		}
+		live = append(live, n.Incarnation)
+	}
+	return live
+}

@@ -1,0 +1,176 @@
+package keeper
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/sale/slot"
+)
+
+func (s *sale) setTerms(e record.Event) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.terms = e
+}
+
+func (s *sale) currentTerms() record.Event {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.terms
+}
+
+// tell wakes those who wait for a slot's owner.
+func (s *sale) tell() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wake()
+}
+
+// wake is tell for those who hold mu.
+func (s *sale) wake() {
+	close(s.moved)
+	s.moved = make(chan struct{})
+}
+
+// run follows the slots until the sale ends, and waits for its owners.
+func (s *sale) run() {
+	keep(s.ctx, s.keeper.cfg.Logger, "follow the slots", s.slots.Run)
+	s.running.Wait()
+}
+
+// settle takes what falls to this process, and releases what does not any more.
+func (s *sale) settle() {
+	live := s.keeper.live()
+	if len(live) == 0 {
+		return // an empty list tells nothing
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.own {
+		s.settleSlot(k, live)
+	}
+}
+
+func (s *sale) settleSlot(k int, live []string) {
+	self := s.keeper.cfg.Incarnation.String()
+	mine := rank(s.id, k, live)[0] == self
+	t := &s.own[k]
+	switch r, _ := s.record(k); {
+	case t.owner != nil:
+		// One that has nothing to write would not notice that it was deposed.
+		if !mine || r.Epoch > t.owner.Epoch() {
+			t.end()
+		}
+	case t.taking || !mine || time.Now().Before(t.notYet):
+	case s.isFree(k, self, live):
+		t.taking = true
+		s.running.Go(func() { s.take(k) })
+	}
+}
+
+// isFree reports whether a slot's owner, if there is one, is gone or this process.
+func (s *sale) isFree(k int, self string, live []string) bool {
+	r, ok := s.record(k)
+	return ok && r.Owner != record.Closed && (r.Owner == record.Nobody || r.Owner == self || !slices.Contains(live, r.Owner))
+}
+
+// record is a slot's, as far as this process has seen it.
+func (s *sale) record(k int) (record.Slot, bool) {
+	e, ok := s.slots.Get(record.SlotKey(s.id, k))
+	if !ok {
+		return record.Slot{}, false
+	}
+	r, err := record.DecodeSlot(e)
+	return r, err == nil
+}
+
+// take is one tenure, from the takeover to the end.
+func (s *sale) take(k int) {
+	begun := time.Now()
+	cfg := s.keeper.cfg
+	o, err := slot.Take(s.ctx, slot.Config{
+		Store: cfg.Store, Event: s.id, Slot: k, Incarnation: cfg.Incarnation, Terms: s.currentTerms, Logger: cfg.Logger,
+	})
+	if err == nil {
+		run, end := context.WithCancel(s.ctx)
+		s.begin(k, o, end)
+		err = o.Run(run)
+		end()
+	}
+	switch {
+	case err == nil || s.ctx.Err() != nil:
+	case errors.Is(err, slot.ErrDeposed) || errors.Is(err, slot.ErrClosed):
+		cfg.Logger.Info("another one has the slot", "sale", s.id, "slot", k, "error", err)
+	default:
+		cfg.Logger.Error("the slot was lost", "sale", s.id, "slot", k, "error", err)
+	}
+	s.end(k, begun)
+}
+
+func (s *sale) begin(k int, o *slot.Owner, end context.CancelFunc) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.own[k].owner, s.own[k].end, s.own[k].begun = o, end, time.Now()
+	s.wake()
+}
+
+// end takes note that a tenure is over. After one that did not last the next is
+// not begun at once, so that processes which can't reach each other do not take a
+// slot from one another all the time.
+func (s *sale) end(k int, begun time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := &s.own[k]
+	pause := min(max(2*t.pause, firstPause), longestPause)
+	if time.Since(begun) >= lasting {
+		pause = firstPause
+	}
+	*t = tenure{pause: pause, notYet: time.Now().Add(pause)}
+	s.wake()
+	s.keeper.nudge()
+}
+
+// A Place is where a slot is decided, as far as this process knows.
+type Place struct {
+	Owner  *slot.Owner     // not nil: here
+	Remote string          // else, if not "": the incarnation of the process to ask
+	Moved  <-chan struct{} // closed when that may be different
+}
+
+// Find finds where an event's slot is decided. false: this process knows of no
+// such sale that is open.
+func (k *Keeper) Find(event ulid.ULID, slot int) (Place, bool) {
+	k.mu.Lock()
+	s := k.sales[event]
+	k.mu.Unlock()
+	if s == nil {
+		return Place{}, false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slot < 0 || slot >= len(s.own) {
+		return Place{}, false
+	}
+	p := Place{Owner: s.own[slot].owner, Moved: s.moved}
+	r, _ := s.record(slot)
+	if p.Owner == nil && r.Owner != record.Closed && r.Owner != k.cfg.Incarnation.String() {
+		p.Remote = r.Owner
+	}
+	return p, true
+}
+
+// Slots are how many slots an open event has, false as in Find.
+func (k *Keeper) Slots(event ulid.ULID) (int, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	s, ok := k.sales[event]
+	if !ok {
+		return 0, false
+	}
+	return len(s.own), true
+}

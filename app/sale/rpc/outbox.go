@@ -1,0 +1,69 @@
+package rpc
+
+import "sync"
+
+// An outbox gathers what is to be sent while something is being sent.
+type outbox[T any] struct {
+	mu     sync.Mutex
+	filled sync.Cond
+	items  []T
+	closed bool
+}
+
+func newOutbox[T any]() *outbox[T] {
+	o := &outbox[T]{}
+	o.filled.L = &o.mu
+	return o
+}
+
+// add adds an item; false if nothing is sent any more.
+func (o *outbox[T]) add(item T) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return false
+	}
+	o.items = append(o.items, item)
+	o.filled.Signal()
+	return true
+}
+
+// close ends drain when everything was sent.
+func (o *outbox[T]) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.filled.Signal()
+}
+
+// drain sends whatever there is, together, until the outbox is closed or send
+// fails.
+func (o *outbox[T]) drain(send func([]T) error) error {
+	for {
+		items, ok := o.take()
+		if !ok {
+			return nil
+		}
+		if err := send(items); err != nil {
+			o.close()
+			return err
+		}
+	}
+}
+
+// most bounds how many items go into one message.
+const most = 1000
+
+func (o *outbox[T]) take() ([]T, bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for len(o.items) == 0 && !o.closed {
+		o.filled.Wait()
+	}
+	if len(o.items) == 0 {
+		return nil, false
+	}
+	items := o.items[:min(len(o.items), most)]
+	o.items = o.items[len(items):]
+	return items, true
+}

@@ -1,0 +1,89 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/seed27495941/seckill/app/sale/slot"
+)
+
+// incarnationKey names whom a stream is for, in its metadata.
+const incarnationKey = "incarnation"
+
+// longestPatience bounds how long a question is worked on, whatever it says.
+const longestPatience = 30 * time.Second
+
+// Register makes a gRPC server answer for the owners of this process, which local
+// finds. self is the process's incarnation.
+func Register(s grpc.ServiceRegistrar, self ulid.ULID, local func(event ulid.ULID, slot int) *slot.Owner) {
+	RegisterSlotsServer(s, &server{self: self.String(), local: local})
+}
+
+type server struct {
+	UnimplementedSlotsServer
+	self  string
+	local func(event ulid.ULID, slot int) *slot.Owner
+}
+
+// Decide implements SlotsServer.
+func (s *server) Decide(stream grpc.BidiStreamingServer[Questions, Answers]) error {
+	meant := metadata.ValueFromIncomingContext(stream.Context(), incarnationKey)
+	if len(meant) != 1 || meant[0] != s.self {
+		return status.Errorf(codes.FailedPrecondition, "this is process %s, asked was for %q", s.self, meant)
+	}
+	answers := newOutbox[*Answer]()
+	var working sync.WaitGroup
+	sent := make(chan error, 1)
+	go func() {
+		sent <- answers.drain(func(all []*Answer) error { return stream.Send(&Answers{Answers: all}) })
+	}()
+	var failed error
+	for failed == nil {
+		var asked *Questions
+		if asked, failed = stream.Recv(); failed != nil {
+			break
+		}
+		for _, q := range asked.GetQuestions() {
+			working.Go(func() { answers.add(s.answer(stream.Context(), q)) })
+		}
+	}
+	working.Wait()
+	answers.close()
+	if err := <-sent; err != nil {
+		return err
+	}
+	if errors.Is(failed, io.EOF) {
+		return nil
+	}
+	return failed
+}
+
+func (s *server) answer(ctx context.Context, q *Question) *Answer {
+	patience := min(time.Duration(q.GetPatience())*time.Millisecond, longestPatience)
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	a := &Answer{Id: q.GetId()}
+	event, err := decodeID(q.GetEvent())
+	if err != nil {
+		return a
+	}
+	o := s.local(event, int(q.GetSlot()))
+	if o == nil {
+		return a
+	}
+	reply, err := q.Put(ctx, o)
+	a.Verdict, a.Created = verdictOf(err), reply.Created
+	for _, order := range reply.Orders {
+		a.Orders = append(a.Orders, encodeOrder(order))
+	}
+	return a
+}

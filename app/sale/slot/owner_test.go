@@ -1,0 +1,145 @@
+package slot_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed27495941/seckill/app/sale/ledger"
+	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/sale/slot"
+)
+
+// A whole sale: many more buyers than units, none too few and none too many sold.
+func TestSellsOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 3, 4, 100)
+		for k := range w.owners {
+			require.NoError(t, w.take(t.Context(), w.nodes[k%3], k))
+		}
+		var sold, refused atomic.Int64
+		var buyers sync.WaitGroup
+		for i := range 200 {
+			buyers.Go(func() {
+				err := w.insist(t.Context(), ledger.Demand{User: fmt.Sprint("u", i), Request: "1", Quantity: 1})
+				switch {
+				case err == nil:
+					sold.Add(1)
+				case assert.ErrorIs(t, err, slot.ErrSoldOut):
+					refused.Add(1)
+				}
+			})
+		}
+		buyers.Wait()
+		w.stop()
+		assert.EqualValues(t, 100, sold.Load())
+		assert.EqualValues(t, 100, refused.Load())
+		assert.EqualValues(t, 100, w.read().held)
+		assert.Empty(t, w.check())
+	})
+}
+
+// What was cancelled is sold again, also by another slot.
+func TestCancelledUnitsAreSoldAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2, 1)
+		for k := range w.owners {
+			require.NoError(t, w.take(t.Context(), w.nodes[0], k))
+		}
+		users := map[int]string{}
+		for i := 0; len(users) < 2; i++ {
+			u := fmt.Sprint("u", i)
+			users[record.SlotOf(u, 2)] = u
+		}
+		first, _, err := w.owner(0).Order(t.Context(), ledger.Demand{User: users[0], Request: "1", Quantity: 1})
+		require.NoError(t, err)
+		require.ErrorIs(t, w.insist(t.Context(), ledger.Demand{User: users[1], Request: "1", Quantity: 1}), slot.ErrSoldOut)
+		_, err = w.owner(0).Cancel(t.Context(), users[0], first.ID)
+		require.NoError(t, err)
+		synctest.Wait()
+		require.NoError(t, w.insist(t.Context(), ledger.Demand{User: users[1], Request: "2", Quantity: 1}))
+		require.ErrorIs(t, w.insist(t.Context(), ledger.Demand{User: users[0], Request: "2", Quantity: 1}), slot.ErrSoldOut)
+		w.stop()
+		assert.Empty(t, w.check())
+		assert.EqualValues(t, 1, w.read().held)
+	})
+}
+
+// Two slots with one unit each can't serve an order for two between them, unless
+// they hand back what they have.
+func TestUnitsMeet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2, 5)
+		for k := range w.owners {
+			require.NoError(t, w.take(t.Context(), w.nodes[0], k))
+		}
+		var sold atomic.Int64
+		var buyers sync.WaitGroup
+		for i := range 20 {
+			buyers.Go(func() {
+				if w.insist(t.Context(), ledger.Demand{User: fmt.Sprint("u", i), Request: "1", Quantity: 2}) == nil {
+					sold.Add(2)
+				}
+			})
+		}
+		buyers.Wait()
+		assert.EqualValues(t, 4, sold.Load())
+		require.NoError(t, w.insist(t.Context(), ledger.Demand{User: "one", Request: "1", Quantity: 1}), "the last unit is for those who want one")
+		w.stop()
+		assert.Empty(t, w.check())
+		assert.EqualValues(t, 5, w.read().held)
+	})
+}
+
+// An owner that was deposed without knowing it answers nobody.
+func TestDeposedOwnerAnswersNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, 1, 10)
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1}))
+		old := w.owner(0)
+		require.NoError(t, w.take(t.Context(), w.nodes[1], 0))
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		_, _, err := old.Order(ctx, ledger.Demand{User: "b", Request: "1", Quantity: 1})
+		require.ErrorIs(t, err, slot.ErrUndecided)
+		<-old.stopped
+		require.ErrorIs(t, old.err, slot.ErrDeposed)
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1}), "the new one knows the request")
+		require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "2", Quantity: 2}), ledger.ErrLimit, "and what the buyer has")
+		w.stop()
+		assert.Empty(t, w.check())
+		assert.Len(t, w.acked, 1)
+	})
+}
+
+func TestExpiresAndPaysLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 2)
+		w.payWithin(time.Minute)
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		o, created, err := w.owner(0).Order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 2})
+		require.NoError(t, err)
+		require.True(t, created)
+		require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: "b", Request: "1", Quantity: 1}), slot.ErrSoldOut)
+		time.Sleep(2 * time.Minute)
+		got, err := w.owner(0).Find(t.Context(), "a", o.ID)
+		require.NoError(t, err)
+		assert.Equal(t, ledger.Expired, got.Status)
+		got, err = w.owner(0).Pay(t.Context(), o.ID, "p1")
+		require.NoError(t, err)
+		assert.Equal(t, ledger.Paid, got.Status, "there were units")
+
+		o2, _, err := w.owner(0).Order(t.Context(), ledger.Demand{User: "b", Request: "2", Quantity: 1})
+		require.ErrorIs(t, err, slot.ErrSoldOut, o2)
+		w.stop()
+		assert.Empty(t, w.check())
+	})
+}

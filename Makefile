@@ -43,7 +43,7 @@ servers: ## Build the pinned etcd and Consul servers the tests start (cached out
 
 .PHONY: test-short
 test-short: ## Test without servers: under two minutes
-	$(GOTEST) -short -timeout 5m $(PKG)
+	$(GOTEST) -short -p 8 -timeout 5m $(PKG)
 
 .PHONY: test
 test: servers ## Test everything on single nodes: what CI runs
@@ -63,7 +63,7 @@ conformance: servers ## Run the conformance suite on every driver, one node and 
 		$(GOTEST) -count=1 -p 1 -timeout 1h -run '^TestConformance' ./backend/etcd ./backend/consul ./backend/memory; tested=$$?; \
 	  $(GO) run ./conformance/report -results "$$results" && exit $$tested; }
 
-# With SECKILL_TEST_FULL=1 all cases run on every broken store; UPDATE=-update writes down which fail.
+# UPDATE=-update writes docs/selftest.md's table.
 .PHONY: selftest
 selftest: ## Run the conformance suite on broken stores, each of which it must reject
 	$(GOTEST) -count=1 -timeout 1h ./conformance/selftest $(UPDATE)

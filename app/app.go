@@ -106,7 +106,11 @@ func (b *builder) build(ctx context.Context) (err error) {
 		}
 	}
 	if b.Admin {
-		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node, b.node.Discover())); err != nil {
+		nodes, err := b.node.Discover()
+		if err != nil {
+			return err
+		}
+		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node, nodes)); err != nil {
 			return err
 		}
 	}

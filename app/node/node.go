@@ -16,6 +16,8 @@ import (
 	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/dynconf"
+	"github.com/seed27495941/seckill/recipe/dynconf/history"
+	"github.com/seed27495941/seckill/recipe/dynconf/rollout"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
@@ -41,7 +43,9 @@ type Node struct {
 	draining atomic.Bool
 
 	registration *registry.Registration // nil: buyers do not come to this one
-	directory    *registry.Directory    // nil: operators do not
+	directory    *registry.Directory    // nil: operators do not, as the following
+	versions     *history.History
+	rollouts     *rollout.Controller
 }
 
 // New makes a node that follows the cluster config; Run has to run.
@@ -53,6 +57,7 @@ func New(cfg Config) (*Node, error) {
 			return cfg.Defaults.Decode(backend.Entry{Key: settings.ConfigKey, Value: raw})
 		},
 		Validate: settings.Cluster.Validate,
+		Report:   n.report,
 		Logger:   cfg.Log,
 	})
 	if err != nil {
@@ -75,6 +80,17 @@ func (n *Node) apply(c settings.Cluster) {
 	}
 }
 
+// report tells others how the node stands with the published config and with
+// what is rolled out.
+func (n *Node) report(r dynconf.Report) {
+	if n.registration == nil {
+		return
+	}
+	if err := rollout.Tell(n.registration, settings.ConfigKey, r); err != nil {
+		n.cfg.Log.Error("can't report on the config", "error", err)
+	}
+}
+
 // hash names a config by what is in force, so that nodes that do the same show
 // the same, whatever was published or left to defaults.
 func hash(c settings.Cluster) string {
@@ -94,17 +110,38 @@ func (n *Node) Register(addr string, ttl time.Duration) error {
 		TTL:    ttl,
 		Logger: n.cfg.Log,
 	})
+	if err != nil {
+		return err
+	}
 	n.registration = registration
-	return err
+	n.config.SetNode(dynconf.Node{ID: registration.Status().Node.ID})
+	return nil
 }
 
-// Discover makes the node one that knows all others.
-func (n *Node) Discover() *registry.Directory {
-	n.directory = registry.NewDirectory(n.contact, registry.DefaultDir, n.cfg.Log)
-	return n.directory
+// Discover makes the node one that knows all others, records the versions of
+// the cluster config, and ends rollouts that fail.
+func (n *Node) Discover() (*registry.Directory, error) {
+	directory := registry.NewDirectory(n.contact, registry.DefaultDir, n.cfg.Log)
+	versions, err := history.New(n.contact, settings.ConfigKey, history.Options{Check: n.config.Check, Logger: n.cfg.Log})
+	if err != nil {
+		return nil, err
+	}
+	controller, err := rollout.New(rollout.Config{
+		Store:   n.contact,
+		Key:     settings.ConfigKey,
+		History: versions,
+		Nodes:   directory,
+		Check:   n.config.Check,
+		Logger:  n.cfg.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	n.directory, n.versions, n.rollouts = directory, versions, controller
+	return directory, nil
 }
 
-// Run follows the cluster config, and the list of nodes if it is to, until ctx
+// Run follows the cluster config, does what Discover says if it is to, until ctx
 // ends, and logs when the store goes away and when it is back. Errors: backend.ErrClosed for a store that was closed.
 func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -115,6 +152,8 @@ func (n *Node) Run(ctx context.Context) error {
 	})
 	if n.directory != nil {
 		group.Go(func() error { return n.directory.Run(ctx) })
+		group.Go(func() error { return n.versions.Run(ctx) })
+		group.Go(func() error { return n.rollouts.Run(ctx) })
 	}
 	return group.Wait()
 }

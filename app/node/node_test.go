@@ -2,6 +2,7 @@ package node_test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"sync"
@@ -64,7 +65,8 @@ func (b *bench) begin() {
 		require.NoError(b, b.node.Register("10.10.11.12:8080", 6*time.Second))
 		tasks = append(tasks, b.node.Announce)
 	}
-	b.node.Discover()
+	_, err = b.node.Discover()
+	require.NoError(b, err)
 
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
@@ -290,4 +292,34 @@ func TestAnAddressThatNobodyReachesIsNotRegistered(t *testing.T) {
 	n, err := node.New(node.Config{Store: store, Defaults: loaded.Config, Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
 	require.NoError(t, err)
 	require.ErrorIs(t, n.Register("0.0.0.0:8080", time.Second), backend.ErrInvalid)
+}
+
+func TestARolloutIsTriedReportedAndRecorded(t *testing.T) {
+	run(t, asIs, func(b *bench) {
+		b.publish(`{"logLevel":"warn"}`)
+		record, err := b.operator.Get(b.Context(), fmt.Sprintf("history/config/%020d", b.node.Status().Config.Revision))
+		require.NoError(b, err)
+		assert.Contains(b, string(record.Value), `"author":"external"`)
+
+		trial := func(id, value string) {
+			r := dynconf.Rollout{ID: id, Value: value, Target: dynconf.Target{Percent: 100}, State: dynconf.Trial}
+			_, err := backend.PutJSON(b.Context(), b.operator, dynconf.RolloutKey(settings.ConfigKey), r)
+			require.NoError(b, err)
+			b.wait(time.Second)
+		}
+		trial("1", `{"logLevel":"error"}`)
+		s := b.node.Status().Config
+		assert.Equal(b, "1", s.Rollout)
+		assert.Equal(b, slog.LevelError, b.level.Level())
+		listed, err := b.operator.Get(b.Context(), key)
+		require.NoError(b, err)
+		assert.Contains(b, string(listed.Value), `"configs":{"config":{"source":"rollout","rollout":"1"`)
+
+		trial("2", `{"logLevel":"loud"}`)
+		assert.Equal(b, slog.LevelWarn, b.level.Level())
+		r, err := b.operator.Get(b.Context(), dynconf.RolloutKey(settings.ConfigKey))
+		require.NoError(b, err)
+		assert.Contains(b, string(r.Value), `"state":"failed"`)
+		assert.Contains(b, string(r.Value), "logLevel: expected one of")
+	})
 }

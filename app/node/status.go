@@ -59,15 +59,19 @@ type ConfigStatus struct {
 	// with the same hash do the same. It is what nodes are listed with.
 	InForceHash string `json:"inForceHash"`
 
-	Source   dynconf.Source   `json:"source"` // store, or defaults: this process's own settings
+	Source   dynconf.Source   `json:"source"` // store, rollout, or defaults: this process's own settings
 	Revision backend.Revision `json:"revision,omitempty"`
-	Hash     string           `json:"hash,omitempty"` // of the value as published
+	Rollout  string           `json:"rollout,omitempty"` // that is on trial here
+	Hash     string           `json:"hash,omitempty"`    // of the value as published, or on trial
 	Since    time.Time        `json:"since"`
 
 	// Refusal is about what is published now, if that is not in force.
 	Refusal *dynconf.Refusal `json:"refusal,omitempty"`
 
-	// How many published values were put in force, and refused, so far.
+	// Failure is about the rollout that would be on trial here, had it not failed.
+	Failure *dynconf.Failure `json:"failure,omitempty"`
+
+	// How many values were put in force, and published ones refused, so far.
 	Applied uint64 `json:"applied"`
 	Refused uint64 `json:"refused"`
 
@@ -170,9 +174,11 @@ func (n *Node) ConfigStatus() ConfigStatus {
 		InForceHash: hash(inForce),
 		Source:      status.Source,
 		Revision:    status.Revision,
+		Rollout:     status.Rollout,
 		Hash:        status.Hash,
 		Since:       status.Since,
 		Refusal:     status.Refusal,
+		Failure:     status.Failure,
 		Applied:     status.Applied,
 		Refused:     status.Refused,
 		LastError:   status.LastError,

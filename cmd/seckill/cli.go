@@ -18,7 +18,7 @@ Flags win over the environment, that over the file of --config, that over the de
 written as SECKILL_ENDPOINTS, SECKILL_LOG_LEVEL and so on.
 
 Exit codes: 0 success, 1 failure (kv get: there is no such key), 2 wrong usage or settings, 3 a condition of a write does
-not hold (--if-revision).`
+not hold (--if-revision) or a lock is somebody else's (lock --timeout). That of a command which 'seckill lock' runs is passed on.`
 
 // cli is the command line. A flag with a setting tag goes by that name in a
 // file, where package settings documents it; what is not given has the default
@@ -33,6 +33,8 @@ type cli struct {
 	API     apiCommand     `cmd:"" name:"api" help:"Serve buyers: one node of the cluster."`
 	Admin   adminCommand   `cmd:"" help:"Serve operators."`
 	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
+	Lock    lockCommand    `cmd:"" help:"Run a command while holding a lock."`
+	Elect   electCommand   `cmd:"" help:"Stand for election, or see who leads."`
 	Doctor  doctorCommand  `cmd:"" help:"Examine the store: what works, what does not, and what to do about it."`
 	Version versionCommand `cmd:"" help:"Show the version."`
 }

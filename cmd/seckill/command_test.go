@@ -53,7 +53,7 @@ func newCommand(t *testing.T, args ...string) *command {
 	t.Cleanup(cancel)
 	c := &command{T: t, cmd: exec.CommandContext(ctx, self, args...), out: &lockedBuffer{}, err: &lockedBuffer{}}
 	home := t.TempDir()
-	c.cmd.Env = []string{asCommand + "=1", "HOME=" + home, "TMPDIR=" + home}
+	c.cmd.Env = []string{asCommand + "=1", "HOME=" + home, "TMPDIR=" + home, "PATH=" + os.Getenv("PATH")}
 	// Else the race detector waits a second at the end of each run.
 	c.cmd.Env = append(c.cmd.Env, "GORACE=atexit_sleep_ms=0")
 	c.cmd.SysProcAttr = diesWithTests()
@@ -166,6 +166,8 @@ func TestHelp(t *testing.T) {
 		{"kv put --help", "--if-revision=N"},
 		{"kv list --help", "--keys-only"},
 		{"kv watch --help", "First comes a snapshot"},
+		{"lock --help", "seckill lock nightly -- ./report.sh --all"},
+		{"elect --help", "seckill elect seller --observe"},
 	} {
 		help, _, code := seckill(t, strings.Fields(test.args)...)
 		assert.Zero(t, code, test.args)

@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/recipe/lock"
 )
 
 // Exit codes, as the help says.
@@ -27,7 +28,9 @@ func main() {
 		args = []string{"--help"}
 	}
 	if err := run(args, started); err != nil {
-		fmt.Fprintln(os.Stderr, "seckill:", err)
+		if !errors.As(err, new(childError)) {
+			fmt.Fprintln(os.Stderr, "seckill:", err)
+		}
 		os.Exit(exitCode(err))
 	}
 }
@@ -57,10 +60,13 @@ func (e usageError) Unwrap() error { return e.error }
 
 func exitCode(err error) int {
 	var usage usageError
+	var child childError
 	switch {
+	case errors.As(err, &child):
+		return child.code
 	case errors.As(err, &usage), errors.Is(err, backend.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, backend.ErrConflict):
+	case errors.Is(err, backend.ErrConflict), errors.Is(err, lock.ErrLocked):
 		return exitConflict
 	}
 	return exitFailure

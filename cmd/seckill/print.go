@@ -110,10 +110,13 @@ func (p printer) line(format string, args ...any) error {
 	return err
 }
 
-func (p printer) record(r record) error {
+func (p printer) record(r record) error { return p.object(r) }
+
+// object prints one line for programs.
+func (p printer) object(v any) error {
 	encoder := json.NewEncoder(p.to)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(r)
+	return encoder.Encode(v)
 }
 
 // oneLine shows a value on one line: as it is if it fits there, else quoted.

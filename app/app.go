@@ -128,7 +128,7 @@ func (b *builder) serve(ctx context.Context, name string, at settings.Listener, 
 }
 
 func (b *builder) register() error {
-	address, err := b.Settings.API.Reachable(b.addresses.API)
+	address, err := b.Settings.API.Reachable(b.addresses.API, "--advertise")
 	if err != nil {
 		return err
 	}

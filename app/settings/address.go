@@ -9,8 +9,8 @@ import (
 // Reachable is the address that other nodes are told, for a listener that has
 // got the address bound: as advertised, or else where it listens. An address
 // that stands for all of the machine's is no place to go to, so it has to be
-// advertised.
-func (l Listener) Reachable(bound net.Addr) (string, error) {
+// advertised, with the flag that the error names.
+func (l Listener) Reachable(bound net.Addr, flag string) (string, error) {
 	if l.Advertise != "" {
 		return l.Advertise, nil
 	}
@@ -19,10 +19,21 @@ func (l Listener) Reachable(bound net.Addr) (string, error) {
 		return "", err
 	}
 	if unspecified(host) {
-		return "", fmt.Errorf("%s stands for every address of this machine, so other nodes can't be told to go there: say with --advertise where they reach this one", l.Bind)
+		return "", fmt.Errorf("%s stands for every address of this machine, so other nodes can't be told to go there: say with %s where they reach this one", l.Bind, flag)
 	}
 	_, port, err := net.SplitHostPort(bound.String())
 	return net.JoinHostPort(host, port), err
+}
+
+// IsLoopback reports whether an address, host:port, is this machine's own, so that
+// no other machine gets anywhere with it.
+func IsLoopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.Unmap().IsLoopback()
 }
 
 // unspecified reports whether host stands for every address of the machine, so

@@ -3,7 +3,6 @@ package settings
 import (
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -98,9 +97,8 @@ var (
 	}
 
 	// Until operators log in, the admin service is for this machine only.
-	loopback = addressKind("a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet", func(host, _ string) bool {
-		ip, err := netip.ParseAddr(host)
-		return host == "localhost" || err == nil && ip.IsLoopback()
+	loopback = addressKind("a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet", func(host, port string) bool {
+		return IsLoopback(net.JoinHostPort(host, port))
 	})
 )
 

@@ -35,9 +35,13 @@ type Settings struct {
 	API     Listener
 	Admin   Listener
 	Ops     Listener
+	RPC     RPC
 	Node    Node
 	Log     Log
 	Trace   Trace
+
+	Identity Identity
+	Payment  Payment
 
 	// DrainTimeout bounds how long requests in flight may take when the
 	// process is told to stop.
@@ -74,6 +78,30 @@ type Listener struct {
 	Advertise string // empty: the address it listens on
 }
 
+// RPC is where nodes reach each other.
+type RPC struct {
+	Listener
+
+	// TLS makes both ends show certificates of its CA. Without it whoever reaches
+	// the address is believed to be a node.
+	TLS credential.TLS
+}
+
+// Identity tells who buyers are.
+type Identity struct {
+	// KeysFile is a JWK Set (RFC 7517) with the keys that tokens are signed with.
+	KeysFile string
+	Issuer   string // of tokens; empty: any
+	Audience string // that tokens must be for; empty: any
+}
+
+// Payment is about the payment service's callbacks.
+type Payment struct {
+	// SecretFile has the secrets that callbacks are signed with, one a line.
+	// Empty: no payments are taken.
+	SecretFile string
+}
+
 // Node is about a node's place in the cluster.
 type Node struct {
 	// TTL is how long a node that went silent stays listed. The store raises
@@ -102,6 +130,7 @@ func Defaults() Settings {
 		API:          Listener{Bind: "127.0.0.1:8080"},
 		Admin:        Listener{Bind: "127.0.0.1:8081"},
 		Ops:          Listener{Bind: "127.0.0.1:8090"},
+		RPC:          RPC{Listener: Listener{Bind: "127.0.0.1:8082"}},
 		Node:         Node{TTL: 6 * time.Second},
 		Log:          Log{Level: "info", Format: "text"},
 		DrainTimeout: 10 * time.Second,

@@ -259,13 +259,13 @@ func TestReachable(t *testing.T) {
 		{settings.Listener{Bind: "[::1]:0"}, "[::1]:4711"},
 		{settings.Listener{Bind: "0.0.0.0:8080", Advertise: "10.10.11.12:80"}, "10.10.11.12:80"},
 	} {
-		got, err := test.listener.Reachable(bound)
+		got, err := test.listener.Reachable(bound, "--advertise")
 		require.NoError(t, err)
 		assert.Equal(t, test.want, got)
 	}
 	for _, bind := range []string{":8080", "0.0.0.0:8080", "[::]:8080", "[::ffff:0.0.0.0]:8080"} {
-		_, err := settings.Listener{Bind: bind}.Reachable(bound)
+		_, err := settings.Listener{Bind: bind}.Reachable(bound, "--rpc-advertise")
 		require.ErrorContains(t, err, bind+" stands for every address of this machine")
-		require.ErrorContains(t, err, "--advertise")
+		require.ErrorContains(t, err, "--rpc-advertise")
 	}
 }

@@ -93,13 +93,13 @@ func TestTLSNamesTheFileAtFault(t *testing.T) {
 	require.NoError(t, os.WriteFile(junk, []byte("junk"), 0o600))
 
 	_, err := credential.TLS{CertFile: junk}.Config()
-	require.ErrorContains(t, err, "both a certificate and a key")
+	require.ErrorContains(t, err, "a certificate needs a key file")
 	_, err = credential.TLS{CAFile: junk}.Config()
 	require.ErrorContains(t, err, junk+" has no certificate")
 	_, err = credential.TLS{CAFile: junk + "-not"}.Config()
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = credential.TLS{CertFile: junk, KeyFile: junk}.Config()
-	require.ErrorContains(t, err, "client certificate "+junk)
+	require.ErrorContains(t, err, "certificate "+junk)
 	assert.False(t, credential.TLS{}.Enabled())
 }
 

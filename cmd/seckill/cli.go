@@ -43,6 +43,7 @@ var groups = []kong.Group{
 	{Key: "store", Title: "Store:"},
 	{Key: "log", Title: "Log:"},
 	{Key: "listen", Title: "Addresses:"},
+	{Key: "buyers", Title: "Buyers:"},
 }
 
 type storeFlags struct {
@@ -76,9 +77,19 @@ type serviceFlags struct {
 }
 
 type apiFlags struct {
-	APIBind   string `name:"api-bind" setting:"api.bind" group:"listen" placeholder:"127.0.0.1:8080" help:"Where buyers are served."`
-	Advertise string `setting:"api.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where others reach that, if not there; needed with 0.0.0.0. Also the node's name: nodes/10-10-11-12-8080."`
-	NodeTTL   string `name:"node-ttl" setting:"node.ttl" placeholder:"6s" help:"How long a node that went silent stays listed. Consul raises it to 10s and takes up to twice as long."`
+	APIBind          string `name:"api-bind" setting:"api.bind" group:"listen" placeholder:"127.0.0.1:8080" help:"Where buyers are served."`
+	Advertise        string `setting:"api.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where others reach that, if not there; needed with 0.0.0.0. Also the node's name: nodes/10-10-11-12-8080."`
+	RPCBind          string `name:"rpc-bind" setting:"rpc.bind" group:"listen" placeholder:"127.0.0.1:8082" help:"Where other nodes reach this one. Give it to no stranger: without --rpc-tls-ca and its like whoever reaches it is believed to be a node."`
+	RPCAdvertise     string `name:"rpc-advertise" setting:"rpc.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where they are told to go, if not there."`
+	RPCCA            string `name:"rpc-tls-ca" setting:"rpc.tls.ca" group:"listen" placeholder:"FILE" help:"Certificates that other nodes' must chain to."`
+	RPCCert          string `name:"rpc-tls-cert" setting:"rpc.tls.cert" group:"listen" placeholder:"FILE" help:"This node's certificate, shown to other nodes at both ends."`
+	RPCKey           string `name:"rpc-tls-key" setting:"rpc.tls.key" group:"listen" placeholder:"FILE" help:"Its key."`
+	RPCServerName    string `name:"rpc-tls-server-name" setting:"rpc.tls.server_name" group:"listen" placeholder:"NAME" help:"Name expected in other nodes' certificates, if not their address."`
+	IdentityKeysFile string `setting:"identity.keys_file" group:"buyers" placeholder:"FILE" help:"JWK Set with the keys that buyers' tokens are signed with; read again when it changes. See seckill token."`
+	IdentityIssuer   string `setting:"identity.issuer" group:"buyers" placeholder:"URL" help:"Issuer that tokens must name."`
+	IdentityAudience string `setting:"identity.audience" group:"buyers" placeholder:"NAME" help:"Audience that tokens must be for."`
+	PaymentSecret    string `name:"payment-secret-file" setting:"payment.secret_file" group:"buyers" placeholder:"FILE" help:"Secrets that the payment service signs its callbacks with, one a line; read again when it changes. Without it no payments are taken."`
+	NodeTTL          string `name:"node-ttl" setting:"node.ttl" placeholder:"6s" help:"How long a node that went silent stays listed. Consul raises it to 10s and takes up to twice as long."`
 }
 
 type adminFlags struct {

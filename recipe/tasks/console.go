@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -57,8 +56,6 @@ type Console struct {
 	progress *table[report]
 
 	turn run.Turn // of Run
-
-	mu sync.Mutex
 }
 
 // A Problem is a key that is not what it should be, and is left alone.

@@ -4,12 +4,12 @@ package app
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 
 	"github.com/seed27495941/seckill/app/admin"
-	"github.com/seed27495941/seckill/app/api"
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/ops"
 	"github.com/seed27495941/seckill/app/process"
@@ -38,6 +38,7 @@ type Options struct {
 // Addresses are where the services listen, nil for those that do not run.
 type Addresses struct {
 	API   net.Addr
+	RPC   net.Addr
 	Admin net.Addr
 	Ops   net.Addr
 }
@@ -79,7 +80,7 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 	return process.Run(stop, abort, process.Plan{
 		Log:          o.Log,
 		Servers:      b.servers,
-		Background:   []process.Task{n.Run, b.tellReady},
+		Background:   append(b.background, n.Run, b.tellReady),
 		Announced:    b.announced,
 		Draining:     n.Drain,
 		DrainTimeout: o.Settings.DrainTimeout,
@@ -89,28 +90,26 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 // A builder gathers the parts of a process.
 type builder struct {
 	Options
-	node      *node.Node
-	measured  *metrics.Store
-	servers   []process.Server
-	announced []process.Task
-	addresses Addresses
+	node       *node.Node
+	measured   *metrics.Store
+	servers    []process.Server
+	background []process.Task
+	announced  []process.Task
+	addresses  Addresses
+	closers    []io.Closer // of listeners, should the rest fail
 }
 
 func (b *builder) build(ctx context.Context) (err error) {
 	if b.API {
-		if b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, api.New(b.Version, b.node.Ready)); err != nil {
-			return err
-		}
-		if err := b.register(); err != nil {
+		if err := b.sell(ctx); err != nil {
 			return err
 		}
 	}
 	if b.Admin {
-		nodes, err := b.node.Discover()
-		if err != nil {
+		if err := b.node.Supervise(); err != nil {
 			return err
 		}
-		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node, nodes)); err != nil {
+		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node)); err != nil {
 			return err
 		}
 	}
@@ -119,7 +118,7 @@ func (b *builder) build(ctx context.Context) (err error) {
 }
 
 func (b *builder) serve(ctx context.Context, name string, at settings.Listener, handler http.Handler) (net.Addr, error) {
-	listener, err := process.Listen(ctx, name, at.Bind, "--"+name+"-bind")
+	listener, err := b.listen(ctx, name, at)
 	if err != nil {
 		return nil, err
 	}
@@ -127,13 +126,13 @@ func (b *builder) serve(ctx context.Context, name string, at settings.Listener, 
 	return listener.Addr(), nil
 }
 
-func (b *builder) register() error {
-	address, err := b.Settings.API.Reachable(b.addresses.API, "--advertise")
+func (b *builder) listen(ctx context.Context, name string, at settings.Listener) (net.Listener, error) {
+	listener, err := process.Listen(ctx, name, at.Bind, "--"+name+"-bind")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	b.announced = append(b.announced, b.node.Announce)
-	return b.node.Register(address, b.Settings.Node.TTL)
+	b.closers = append(b.closers, listener)
+	return listener, nil
 }
 
 // tellReady calls Ready when it is time.
@@ -147,8 +146,8 @@ func (b *builder) tellReady(ctx context.Context) error {
 // close gives the addresses back.
 func (b *builder) close() error {
 	var errs []error
-	for _, s := range b.servers {
-		errs = append(errs, s.Listener.Close())
+	for _, c := range b.closers {
+		errs = append(errs, c.Close())
 	}
 	return errors.Join(errs...)
 }

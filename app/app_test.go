@@ -36,7 +36,7 @@ func options(t *testing.T, store *memory.Store) app.Options {
 	s, err := settings.Load(settings.Sources{})
 	require.NoError(t, err)
 	s.Backend = settings.Memory
-	s.API.Bind, s.Admin.Bind, s.Ops.Bind = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	s.API.Bind, s.Admin.Bind, s.Ops.Bind, s.RPC.Bind = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return app.Options{
 		Settings: s, Store: store, Version: "v1", API: true, Admin: true,
 		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar),
@@ -269,4 +269,23 @@ func TestNothingStartsHalf(t *testing.T) {
 	o = options(t, store)
 	o.Settings.API.Bind = "0.0.0.0:0"
 	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o), "say with --advertise where they reach this one")
+
+	o = options(t, store)
+	o.Settings.API.Advertise = "10.10.11.12:8080"
+	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o),
+		"buyers reach this node at 10.10.11.12:8080, but nodes on other machines can't reach it at 127.0.0.1:")
+
+	o = options(t, store)
+	o.Settings.RPC.TLS.CAFile = "ca.pem"
+	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o), "rpc: TLS: ")
+}
+
+func TestNodesTellEachOtherWhereTheyAre(t *testing.T) {
+	r := start(t)
+	var page struct {
+		Nodes []struct{ RPC, Incarnation string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(r.get(r.at.Admin, "/v1/nodes")), &page))
+	require.Len(t, page.Nodes, 1)
+	assert.Equal(t, r.at.RPC.String(), page.Nodes[0].RPC)
 }

@@ -16,10 +16,10 @@ import (
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-// New makes the service of a process that is a node and knows the others.
-func New(version string, self *node.Node, nodes *registry.Directory) http.Handler {
+// New makes the service of a process that is a node.
+func New(version string, self *node.Node) http.Handler {
 	service := web.New("Flash sale administration", version, self.Ready)
-	a := &admin{self: self, directory: nodes}
+	a := &admin{self: self, directory: self.Directory()}
 	huma.Register(service, huma.Operation{
 		OperationID: "list-nodes",
 		Method:      http.MethodGet,

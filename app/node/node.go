@@ -1,6 +1,6 @@
 // Package node is a process's place in the cluster: it follows the cluster
-// config, is registered if buyers come to it, and follows the list of nodes if
-// operators do. None of this waits for the store or ends with it: a node starts
+// config and the list of nodes, is registered if buyers come to it, and watches over
+// the config if operators do. None of this waits for the store or ends with it: a node starts
 // while the store is away, and goes on with what it knows when it goes away.
 package node
 
@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed27495941/seckill/app/settings"
@@ -34,17 +35,17 @@ type Config struct {
 }
 
 // A Node is one process of the cluster. It is safe for concurrent use once
-// Register and Discover have been called.
+// Register and Supervise have been called.
 type Node struct {
-	cfg      Config
-	contact  *contact
-	config   *dynconf.Config[settings.Cluster]
-	started  time.Time
-	draining atomic.Bool
+	cfg       Config
+	contact   *contact
+	config    *dynconf.Config[settings.Cluster]
+	directory *registry.Directory
+	started   time.Time
+	draining  atomic.Bool
 
 	registration *registry.Registration // nil: buyers do not come to this one
-	directory    *registry.Directory    // nil: operators do not, as the following
-	versions     *history.History
+	versions     *history.History       // nil: operators do not, as the following
 	rollouts     *rollout.Controller
 }
 
@@ -64,6 +65,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.config = config
+	n.directory = registry.NewDirectory(n.contact, registry.DefaultDir, cfg.Log)
 	n.apply(cfg.Defaults)
 	config.Subscribe(func(_, now settings.Cluster) { n.apply(now) })
 	return n, nil
@@ -101,13 +103,23 @@ func hash(c settings.Cluster) string {
 	return dynconf.Hash(encoded)
 }
 
-// Register makes the node one that buyers come to, at an address that others
-// can reach; Announce has to run. Errors: backend.ErrInvalid for an address
-// that nobody can connect to.
-func (n *Node) Register(addr string, ttl time.Duration) error {
+// A Listing is what others are told about a node that buyers come to.
+type Listing struct {
+	Addr        string    // where buyers' requests go
+	RPC         string    // where other nodes do
+	Incarnation ulid.ULID // of the process
+	TTL         time.Duration
+}
+
+// Register makes the node one that buyers come to; Announce has to run. Errors:
+// backend.ErrInvalid for an address that nobody can connect to.
+func (n *Node) Register(l Listing) error {
 	registration, err := registry.NewRegistration(n.contact, registry.Config{
-		Node:   registry.Node{Addr: addr, Proto: "http", Version: n.cfg.Version, Config: hash(n.config.Load())},
-		TTL:    ttl,
+		Node: registry.Node{
+			Addr: l.Addr, RPC: l.RPC, Incarnation: l.Incarnation.String(),
+			Proto: "http", Version: n.cfg.Version, Config: hash(n.config.Load()),
+		},
+		TTL:    l.TTL,
 		Logger: n.cfg.Log,
 	})
 	if err != nil {
@@ -118,40 +130,47 @@ func (n *Node) Register(addr string, ttl time.Duration) error {
 	return nil
 }
 
-// Discover makes the node one that knows all others, records the versions of
-// the cluster config, and ends rollouts that fail.
-func (n *Node) Discover() (*registry.Directory, error) {
-	directory := registry.NewDirectory(n.contact, registry.DefaultDir, n.cfg.Log)
+// Registered reports whether the node is listed, as far as it can know at this
+// moment: see [registry.Registration.Registered].
+func (n *Node) Registered() bool { return n.registration.Registered() }
+
+// Directory is the list of the nodes.
+func (n *Node) Directory() *registry.Directory { return n.directory }
+
+// Supervise makes the node one that records the versions of the cluster config, and
+// ends rollouts that fail.
+func (n *Node) Supervise() error {
 	versions, err := history.New(n.contact, settings.ConfigKey, history.Options{Check: n.config.Check, Logger: n.cfg.Log})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	controller, err := rollout.New(rollout.Config{
 		Store:   n.contact,
 		Key:     settings.ConfigKey,
 		History: versions,
-		Nodes:   directory,
+		Nodes:   n.directory,
 		Check:   n.config.Check,
 		Logger:  n.cfg.Log,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	n.directory, n.versions, n.rollouts = directory, versions, controller
-	return directory, nil
+	n.versions, n.rollouts = versions, controller
+	return nil
 }
 
-// Run follows the cluster config, does what Discover says if it is to, until ctx
-// ends, and logs when the store goes away and when it is back. Errors: backend.ErrClosed for a store that was closed.
+// Run follows the cluster config and the nodes, and supervises if it is to, until
+// ctx ends; it logs when the store goes away and when it is back. Errors:
+// backend.ErrClosed for a store that was closed.
 func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.config.Run(ctx) })
+	group.Go(func() error { return n.directory.Run(ctx) })
 	group.Go(func() error {
 		n.contact.tell(ctx, n.cfg.Log)
 		return nil
 	})
-	if n.directory != nil {
-		group.Go(func() error { return n.directory.Run(ctx) })
+	if n.versions != nil {
 		group.Go(func() error { return n.versions.Run(ctx) })
 		group.Go(func() error { return n.rollouts.Run(ctx) })
 	}
@@ -174,5 +193,13 @@ func (n *Node) Announce(ctx context.Context) error {
 	}
 }
 
-// Drain makes the node not ready: it is about to stop.
-func (n *Node) Drain() { n.draining.Store(true) }
+// Drain makes the node not ready, and has it say so to others: it is about to stop.
+func (n *Node) Drain() {
+	n.draining.Store(true)
+	if n.registration == nil {
+		return
+	}
+	if err := n.registration.Update(func(node *registry.Node) { node.Draining = true }); err != nil {
+		n.cfg.Log.Error("can't tell that the node is about to stop", "error", err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -62,11 +63,12 @@ func (b *bench) begin() {
 	require.NoError(b, err)
 	tasks := []func(context.Context) error{b.node.Run}
 	if !b.unlisted {
-		require.NoError(b, b.node.Register("10.10.11.12:8080", 6*time.Second))
+		require.NoError(b, b.node.Register(node.Listing{
+			Addr: "10.10.11.12:8080", RPC: "10.10.11.12:8082", Incarnation: ulid.Make(), TTL: 6 * time.Second,
+		}))
 		tasks = append(tasks, b.node.Announce)
 	}
-	_, err = b.node.Discover()
-	require.NoError(b, err)
+	require.NoError(b, b.node.Supervise())
 
 	ctx, cancel := context.WithCancel(b.Context())
 	var running sync.WaitGroup
@@ -281,6 +283,10 @@ func TestADrainingNodeIsNotReady(t *testing.T) {
 		b.node.Drain()
 		require.EqualError(b, b.node.Ready(), "stopping")
 		assert.False(b, b.node.Status().Ready)
+		b.wait(time.Second)
+		listed, err := b.operator.Get(b.Context(), key)
+		require.NoError(b, err)
+		assert.Contains(b, string(listed.Value), `"draining":true`, "others are told")
 	})
 }
 
@@ -291,7 +297,7 @@ func TestAnAddressThatNobodyReachesIsNotRegistered(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, store.Close()) })
 	n, err := node.New(node.Config{Store: store, Defaults: loaded.Config, Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar)})
 	require.NoError(t, err)
-	require.ErrorIs(t, n.Register("0.0.0.0:8080", time.Second), backend.ErrInvalid)
+	require.ErrorIs(t, n.Register(node.Listing{Addr: "0.0.0.0:8080", Incarnation: ulid.Make()}), backend.ErrInvalid)
 }
 
 func TestARolloutIsTriedReportedAndRecorded(t *testing.T) {

@@ -23,7 +23,7 @@ type Status struct {
 	Store  StoreStatus   `json:"store"`
 	Node   *Registration `json:"node,omitempty"` // none if buyers do not come here
 	Config ConfigStatus  `json:"config"`
-	Nodes  *Directory    `json:"nodes,omitempty"` // none if operators do not come here
+	Nodes  Directory     `json:"nodes"`
 }
 
 // StoreStatus tells how the process and the store get on, from what the store
@@ -115,7 +115,7 @@ func (n *Node) Ready() error {
 		return errors.New("starting: the cluster config has not been read yet")
 	case n.registration != nil && n.registration.Status().Replaced:
 		return errors.New("replaced by another process at the same address; restart it, or give each its own --advertise")
-	case n.directory != nil && !isClosed(n.directory.Synced()):
+	case !isClosed(n.directory.Synced()):
 		return errors.New("starting: the list of nodes has not been read yet")
 	}
 	return nil
@@ -124,10 +124,7 @@ func (n *Node) Ready() error {
 // AwaitReady waits until the node is ready, and listed if it is to be. It
 // returns context.Cause(ctx) when ctx ends first.
 func (n *Node) AwaitReady(ctx context.Context) error {
-	waits := []<-chan struct{}{n.config.Synced()}
-	if n.directory != nil {
-		waits = append(waits, n.directory.Synced())
-	}
+	waits := []<-chan struct{}{n.config.Synced(), n.directory.Synced()}
 	if n.registration != nil {
 		waits = append(waits, n.registration.Ready())
 	}
@@ -138,7 +135,7 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if n.directory != nil && n.registration != nil {
+	if n.registration != nil {
 		return n.awaitOwnListing(ctx)
 	}
 	return nil
@@ -206,11 +203,8 @@ func (n *Node) registrationStatus() *Registration {
 	}
 }
 
-func (n *Node) directoryStatus() *Directory {
-	if n.directory == nil {
-		return nil
-	}
-	status := &Directory{Synced: isClosed(n.directory.Synced()), Listed: len(n.directory.Nodes())}
+func (n *Node) directoryStatus() Directory {
+	status := Directory{Synced: isClosed(n.directory.Synced()), Listed: len(n.directory.Nodes())}
 	if status.Synced {
 		status.StalenessSeconds = n.directory.Staleness().Seconds()
 	}

@@ -43,7 +43,7 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	if s.Node != nil {
 		gauge("registered", "Whether the node is listed, as far as it can know.", one(s.Node.Registered))
 	}
-	if s.Nodes != nil && s.Nodes.Synced {
+	if s.Nodes.Synced {
 		gauge("nodes", "Nodes that are listed.", float64(s.Nodes.Listed))
 		gauge("nodes_staleness_seconds", "Time since the store last confirmed the list of nodes.", s.Nodes.StalenessSeconds)
 	}

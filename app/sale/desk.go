@@ -36,8 +36,9 @@ type Config struct {
 	Directory   *registry.Directory // somebody has to run it
 	Incarnation ulid.ULID           // under which this process is registered
 
-	// Valid reports whether this process's own lease is. While it is not, nobody
-	// is told anything: what this process knows may be old.
+	// Valid reports whether this process's own lease is. While it is not, this
+	// process decides nothing and refuses nothing: what it knows may be old. It
+	// still passes questions on to others.
 	Valid func() bool
 
 	// Dial makes the connection to another process's node-to-node address.
@@ -84,6 +85,21 @@ func (d *Desk) Run(ctx context.Context) error {
 	defer tidying.Wait()
 	tidying.Go(func() { d.tidy(ctx) })
 	return d.keeper.Run(ctx)
+}
+
+// Yield waits until this process has handed its slots over, or nobody stays to
+// whom it could, or ctx ends. It is for a process that has said in the registry that it
+// is draining, and runs on.
+func (d *Desk) Yield(ctx context.Context) {
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	for !d.keeper.Yielded() {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
 }
 
 // tidy ends the streams to processes that are gone.
@@ -144,7 +160,10 @@ func (d *Desk) OrdersOf(ctx context.Context, event ulid.ULID, user string) ([]le
 
 func (d *Desk) askUser(ctx context.Context, event ulid.ULID, user string, ask func(k int) *rpc.Question) (rpc.Reply, error) {
 	slots, ok := d.keeper.Slots(event)
-	if !ok {
+	switch {
+	case !ok && !d.cfg.Valid():
+		return rpc.Reply{}, errOutOfPlace
+	case !ok:
 		return rpc.Reply{}, ErrNoSale
 	}
 	k := record.SlotOf(user, slots)
@@ -155,11 +174,11 @@ func (d *Desk) askUser(ctx context.Context, event ulid.ULID, user string, ask fu
 // Every question can be put more than once.
 func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() *rpc.Question) (rpc.Reply, error) {
 	for {
-		if !d.cfg.Valid() {
-			return rpc.Reply{}, fmt.Errorf("%w: this process has lost its place in the cluster", slot.ErrUndecided)
-		}
 		at, ok := d.keeper.Find(event, k)
-		if !ok {
+		switch {
+		case (!ok || at.Owner != nil) && !d.cfg.Valid():
+			return rpc.Reply{}, errOutOfPlace
+		case !ok:
 			return rpc.Reply{}, ErrNoSale
 		}
 		reply, err := d.put(ctx, at, question())
@@ -177,6 +196,8 @@ func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() 
 		timer.Stop()
 	}
 }
+
+var errOutOfPlace = fmt.Errorf("this process has lost its place in the cluster: %w", slot.ErrUndecided)
 
 var errNoOwner = fmt.Errorf("the slot has no owner at present: %w", slot.ErrUndecided)
 

@@ -8,12 +8,14 @@
 // A process takes a slot that has no owner, or one that is not listed any more or
 // can't be reached, if it is the first in the slot's ranking among those that are
 // left. A newcomer that ranks higher waits until the owner, which sees that too,
-// has released the slot.
+// has released the slot. So does a process that says in the registry that it is
+// draining: it hands its slots over while it still answers.
 package keeper
 
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -219,21 +221,45 @@ func (k *Keeper) Trust(incarnation string) {
 	delete(k.suspects, incarnation)
 }
 
-// live are the processes that may own slots: listed, and in reach as far as this
-// one knows.
-func (k *Keeper) live() []string {
+// A census is which processes own slots, and which may take them.
+type census struct {
+	here     []string // listed, and in reach as far as this process knows
+	eligible []string // those of them that stay: all, if none does
+}
+
+func (k *Keeper) census() census {
+	var c census
+	for _, n := range k.reachable() {
+		c.here = append(c.here, n.Incarnation)
+		if stays(n) {
+			c.eligible = append(c.eligible, n.Incarnation)
+		}
+	}
+	if len(c.eligible) == 0 {
+		c.eligible = c.here
+	}
+	return c
+}
+
+// stays: one that is about to stop, or that an operator has drained, hands its
+// slots over.
+func stays(n registry.Node) bool { return !n.Draining && n.Drain == nil }
+
+func (k *Keeper) reachable() []registry.Node {
 	nodes := k.cfg.Directory.Nodes()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var live []string
-	for _, n := range nodes {
-		if n.Incarnation == "" {
-			continue
-		}
-		if since, ok := k.suspects[n.Incarnation]; ok && time.Since(since) >= unreachable {
-			continue
-		}
-		live = append(live, n.Incarnation)
-	}
-	return live
+	return slices.DeleteFunc(nodes, func(n registry.Node) bool {
+		since, ok := k.suspects[n.Incarnation]
+		return n.Incarnation == "" || ok && time.Since(since) >= unreachable
+	})
+}
+
+// Yielded reports whether this process has handed its slots over, or nobody stays
+// to whom it could.
+func (k *Keeper) Yielded() bool {
+	others := slices.ContainsFunc(k.reachable(), func(n registry.Node) bool {
+		return stays(n) && n.Incarnation != k.cfg.Incarnation.String()
+	})
+	return !others || !slices.ContainsFunc(k.list(), (*sale).ownsAny)
 }

@@ -40,6 +40,7 @@ type cluster struct {
 type node struct {
 	id     ulid.ULID
 	store  *memory.Store
+	listed *registry.Registration
 	keeper *keeper.Keeper
 	stop   context.CancelFunc
 	done   chan struct{}
@@ -59,6 +60,7 @@ func (c *cluster) join(number int) *node {
 		Node: registry.Node{Addr: fmt.Sprintf("10.0.0.%d:8080", number), Incarnation: n.id.String()},
 	})
 	require.NoError(c, err)
+	n.listed = r
 	d := registry.NewDirectory(n.store, "", silent)
 	n.keeper = keeper.New(keeper.Config{Store: n.store, Directory: d, Incarnation: n.id, Logger: silent})
 	var ctx context.Context
@@ -213,6 +215,40 @@ func TestSlotsGoWhereTheyBelong(t *testing.T) {
 		_, ok := a.keeper.Find(e.ID, 0)
 		assert.False(t, ok, "it is over")
 		c.leave(a)
+	})
+}
+
+// Who is about to stop, or is drained, hands its slots over while it runs on.
+func TestDrainingHandsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		e := c.publish(1000, 32)
+		a, b := c.join(1), c.join(2)
+		time.Sleep(5 * time.Second)
+		c.spread(e, a, b)
+		draining := func(n *node, yes bool) {
+			require.NoError(t, n.listed.Update(func(n *registry.Node) { n.Draining = yes }))
+			time.Sleep(2 * time.Second)
+		}
+		assert.False(t, a.keeper.Yielded())
+		draining(a, true)
+		c.spread(e, b)
+		assert.True(t, a.keeper.Yielded())
+		assert.True(t, b.keeper.Yielded(), "it has slots, and nobody to have them instead")
+
+		draining(b, true)
+		time.Sleep(20 * time.Second)
+		c.spread(e, a, b)
+		assert.True(t, a.keeper.Yielded(), "nobody stays")
+
+		draining(a, false)
+		draining(b, false)
+		require.NoError(t, registry.DrainNode(t.Context(), c.store, "", "10-0-0-1-8080", registry.Drain{Since: time.Now()}))
+		time.Sleep(20 * time.Second)
+		c.spread(e, b)
+		c.leave(a)
+		c.leave(b)
+		c.verify(e)
 	})
 }
 

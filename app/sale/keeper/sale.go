@@ -45,20 +45,20 @@ func (s *sale) run() {
 
 // settle takes what falls to this process, and releases what does not any more.
 func (s *sale) settle() {
-	live := s.keeper.live()
-	if len(live) == 0 {
+	now := s.keeper.census()
+	if len(now.here) == 0 {
 		return // an empty list tells nothing
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for k := range s.own {
-		s.settleSlot(k, live)
+		s.settleSlot(k, now)
 	}
 }
 
-func (s *sale) settleSlot(k int, live []string) {
+func (s *sale) settleSlot(k int, now census) {
 	self := s.keeper.cfg.Incarnation.String()
-	mine := rank(s.id, k, live)[0] == self
+	mine := rank(s.id, k, now.eligible)[0] == self
 	t := &s.own[k]
 	switch r, _ := s.record(k); {
 	case t.owner != nil:
@@ -67,16 +67,23 @@ func (s *sale) settleSlot(k int, live []string) {
 			t.end()
 		}
 	case t.taking || !mine || time.Now().Before(t.notYet):
-	case s.isFree(k, self, live):
+	case s.isFree(k, self, now.here):
 		t.taking = true
 		s.running.Go(func() { s.take(k) })
 	}
 }
 
 // isFree reports whether a slot's owner, if there is one, is gone or this process.
-func (s *sale) isFree(k int, self string, live []string) bool {
+func (s *sale) isFree(k int, self string, here []string) bool {
 	r, ok := s.record(k)
-	return ok && r.Owner != record.Closed && (r.Owner == record.Nobody || r.Owner == self || !slices.Contains(live, r.Owner))
+	return ok && r.Owner != record.Closed && (r.Owner == record.Nobody || r.Owner == self || !slices.Contains(here, r.Owner))
+}
+
+// ownsAny reports whether this process owns a slot, or is about to.
+func (s *sale) ownsAny() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.own, func(t tenure) bool { return t.taking })
 }
 
 // record is a slot's, as far as this process has seen it.

@@ -1,0 +1,119 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/node"
+	"github.com/seed27495941/seckill/app/peer"
+	"github.com/seed27495941/seckill/app/sale"
+	"github.com/seed27495941/seckill/app/settings"
+)
+
+// handOver bounds how long a process that stops waits for others to take its slots.
+const handOver = 5 * time.Second
+
+// sell makes the process a node that buyers come to: it is listed, owns slots, and
+// answers buyers and other nodes.
+func (b *builder) sell(ctx context.Context) error {
+	incarnation := ulid.Make()
+	dial, err := peer.NewDialer(b.Settings.RPC.TLS)
+	if err != nil {
+		return fmt.Errorf("rpc: %w", err)
+	}
+	desk := sale.New(sale.Config{
+		Store:       b.Store,
+		Directory:   b.node.Directory(),
+		Incarnation: incarnation,
+		Valid:       b.node.Registered,
+		Dial:        dial,
+		Logger:      b.Log,
+	})
+	if err := b.answerNodes(ctx, desk); err != nil {
+		return err
+	}
+	if b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, api.New(b.Version, b.node.Ready)); err != nil {
+		return err
+	}
+	if err := b.register(incarnation); err != nil {
+		return err
+	}
+	b.background = append(b.background, desk.Run)
+	b.announced = append(b.announced, func(ctx context.Context) error { return b.announce(ctx, desk) })
+	return nil
+}
+
+// answerNodes takes the address that other nodes ask questions at.
+func (b *builder) answerNodes(ctx context.Context, desk *sale.Desk) error {
+	server, err := peer.NewServer(b.Settings.RPC.TLS)
+	if err != nil {
+		return fmt.Errorf("rpc: %w", err)
+	}
+	desk.Serve(server)
+	listener, err := b.listen(ctx, "rpc", b.Settings.RPC.Listener)
+	if err != nil {
+		return err
+	}
+	b.addresses.RPC = listener.Addr()
+	b.background = append(b.background, func(ctx context.Context) error { return peer.Serve(ctx, server, listener) })
+	if !settings.IsLoopback(listener.Addr().String()) && !b.Settings.RPC.TLS.Enabled() {
+		b.Log.Warn("whoever reaches this address is believed to be a node: see rpc.tls", "rpc", listener.Addr().String())
+	}
+	return nil
+}
+
+func (b *builder) register(incarnation ulid.ULID) error {
+	addr, err := b.Settings.API.Reachable(b.addresses.API, "--advertise")
+	if err != nil {
+		return err
+	}
+	rpc, err := b.rpcAddress(addr)
+	if err != nil {
+		return err
+	}
+	return b.node.Register(node.Listing{Addr: addr, RPC: rpc, Incarnation: incarnation, TTL: b.Settings.Node.TTL})
+}
+
+// rpcAddress is where other nodes are told to ask this one. If buyers come from
+// other machines, other nodes may be there too.
+func (b *builder) rpcAddress(addr string) (string, error) {
+	rpc, err := b.Settings.RPC.Reachable(b.addresses.RPC, "--rpc-advertise")
+	if err != nil {
+		return "", err
+	}
+	if settings.IsLoopback(rpc) && !settings.IsLoopback(addr) {
+		_, port, err := net.SplitHostPort(rpc)
+		if err != nil {
+			return "", err
+		}
+		return "", fmt.Errorf("buyers reach this node at %s, but nodes on other machines can't reach it at %s: "+
+			"say with --rpc-bind where they can, as --rpc-bind=10.10.11.12:%s", addr, rpc, port)
+	}
+	return rpc, nil
+}
+
+// announce lists the node until ctx ends, and then until others have its slots:
+// they would not get them from one that is gone.
+func (b *builder) announce(ctx context.Context, desk *sale.Desk) error {
+	listed, leave := context.WithCancel(context.WithoutCancel(ctx))
+	var yielding sync.WaitGroup
+	defer yielding.Wait()
+	defer leave()
+	yielding.Go(func() {
+		defer leave()
+		select {
+		case <-ctx.Done():
+		case <-listed.Done():
+		}
+		bounded, cancel := context.WithTimeout(listed, handOver)
+		defer cancel()
+		desk.Yield(bounded)
+	})
+	return b.node.Announce(listed)
+}

@@ -231,7 +231,8 @@ func TestTheEnvironmentCounts(t *testing.T) {
 func TestAnAddressInUse(t *testing.T) {
 	first := startUp(t, "--ephemeral")
 	taken := strings.TrimPrefix(first.found(`buyers +http://(\S+)`), "http://")
-	_, stderr, code := seckill(t, "up", "--backend=memory", "--api-bind="+taken, "--admin-bind=127.0.0.1:0", "--ops-bind=127.0.0.1:0")
+	_, stderr, code := seckill(t, "up", "--backend=memory", "--api-bind="+taken, "--rpc-bind=127.0.0.1:0",
+		"--admin-bind=127.0.0.1:0", "--ops-bind=127.0.0.1:0")
 	assert.Equal(t, exitFailure, code)
 	assert.Contains(t, stderr, "seckill: api: "+taken+" is in use already, choose another address with --api-bind")
 }
@@ -239,7 +240,7 @@ func TestAnAddressInUse(t *testing.T) {
 func startUp(t *testing.T, args ...string) *command {
 	t.Helper()
 	return start(t, []string{"Ctrl-C ends it."},
-		append([]string{"up", "--api-bind=127.0.0.1:0", "--admin-bind=127.0.0.1:0", "--ops-bind=127.0.0.1:0"}, args...)...)
+		append([]string{"up", "--api-bind=127.0.0.1:0", "--rpc-bind=127.0.0.1:0", "--admin-bind=127.0.0.1:0", "--ops-bind=127.0.0.1:0"}, args...)...)
 }
 
 func TestUpServesAndLeavesNothing(t *testing.T) {

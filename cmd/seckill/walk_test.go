@@ -238,7 +238,7 @@ type walker struct {
 func (w *walk) startNode(name string) *walker {
 	api := freeAddress(w.T)
 	id := strings.NewReplacer(".", "-", ":", "-").Replace(api)
-	p := w.start(name, api, "api", "--api-bind="+api)
+	p := w.start(name, api, "api", "--api-bind="+api, "--rpc-bind=127.0.0.1:0")
 	p.id = id
 	p.await("its registration", func(s node.Status) bool { return s.Node.Registered })
 	return p

@@ -21,12 +21,18 @@ const (
 	StatusOnline     Status = "online"     // sells, within its window
 	StatusOffline    Status = "offline"    // does not sell for now; orders are paid and cancelled
 	StatusClosing    Status = "closing"    // over; the slots are being taken from their owners
-	StatusClosed     Status = "closed"     // over for good: the logs are frozen. It stays as a tombstone
+	StatusClosed     Status = "closed"     // over for good: the logs are frozen
+	StatusArchived   Status = "archived"   // its sale is being deleted, or is. The event stays as a tombstone
 )
 
 // Statuses lists all, in order.
 func Statuses() []Status {
-	return []Status{StatusDraft, StatusPublishing, StatusOnline, StatusOffline, StatusClosing, StatusClosed}
+	return []Status{StatusDraft, StatusPublishing, StatusOnline, StatusOffline, StatusClosing, StatusClosed, StatusArchived}
+}
+
+// IsOver reports whether an event does not sell any more, for good.
+func (s Status) IsOver() bool {
+	return s == StatusClosing || s == StatusClosed || s == StatusArchived
 }
 
 // A Price is an amount of money for one unit.

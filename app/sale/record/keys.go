@@ -26,10 +26,11 @@ func SaleDir(event ulid.ULID) string { return SalesDir + event.String() + "/" }
 // PoolKey is the key of a sale's pool.
 func PoolKey(event ulid.ULID) string { return SaleDir(event) + "pool" }
 
+// SlotsDir is where the slots of a sale are.
+func SlotsDir(event ulid.ULID) string { return SaleDir(event) + "slots/" }
+
 // SlotKey is the key of a slot.
-func SlotKey(event ulid.ULID, slot int) string {
-	return SaleDir(event) + "slots/" + strconv.Itoa(slot)
-}
+func SlotKey(event ulid.ULID, slot int) string { return SlotsDir(event) + strconv.Itoa(slot) }
 
 // LogDir is where the batches of a slot are.
 func LogDir(event ulid.ULID, slot int) string {

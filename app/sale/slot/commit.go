@@ -20,6 +20,10 @@ const (
 	maxGather = record.MaxBatch - 1024 - maxEntry
 )
 
+// confirmEvery is how often the store is asked at most whether the slot is still
+// this owner's. Those who read in between are answered together.
+const confirmEvery = 50 * time.Millisecond
+
 // again is the pause before a write is repeated.
 const again = 50 * time.Millisecond
 
@@ -38,11 +42,18 @@ func (b *batch) add(e record.Entry, held int64) {
 	b.held, b.peak = held, max(b.peak, held)
 }
 
-func (b *batch) isFull() bool { return b.size >= maxGather }
+func (b *batch) isFull() bool { return b.size >= maxGather || len(b.answers) >= maxQueue }
 
-// startWriting writes what was decided, unless a batch is on its way.
+func (b *batch) isEmpty() bool { return len(b.entries) == 0 && len(b.answers) == 0 }
+
+// startWriting writes what was decided, unless a batch is on its way. If nothing
+// was, and somebody reads, it has the store asked.
 func (o *Owner) startWriting(ctx context.Context) error {
-	if o.writing != nil || len(o.next.entries) == 0 {
+	switch {
+	case o.writing != nil || o.next.isEmpty():
+		return nil
+	case len(o.next.entries) == 0:
+		o.startConfirming(ctx)
 		return nil
 	}
 	full := record.Batch{
@@ -59,6 +70,34 @@ func (o *Owner) startWriting(ctx context.Context) error {
 	key := record.LogKey(o.event, o.slot, full.Place)
 	go func() { o.written <- o.commit(ctx, key, value) }()
 	return nil
+}
+
+// startConfirming asks the store for the slot's record, if that was not done just
+// now. It begins after all that is to be answered with it was read.
+func (o *Owner) startConfirming(ctx context.Context) {
+	if time.Since(o.confirmed) < confirmEvery {
+		return
+	}
+	reading := o.next
+	o.writing, o.next, o.confirmed = &reading, batch{}, time.Now()
+	go func() { o.written <- o.confirm(ctx) }()
+}
+
+// confirm finds out whether the slot is this owner's: nil if it was so at some
+// moment after the call, ErrDeposed if not. Any other error leaves that open.
+func (o *Owner) confirm(ctx context.Context) error {
+	for {
+		e, err := o.store.Get(ctx, o.guard.Key)
+		switch {
+		case err == nil && e.Revision == o.guard.Revision:
+			return nil
+		case err == nil, errors.Is(err, backend.ErrNotFound):
+			return ErrDeposed
+		case !retryable(err) || ctx.Err() != nil:
+			return fmt.Errorf("read %s: %w", o.guard.Key, err)
+		}
+		pause(ctx)
+	}
 }
 
 // commit writes a batch until it is known what became of it: nil if it is in the
@@ -111,7 +150,10 @@ func (o *Owner) wrote(err error) error {
 		o.fail(b, ErrUndecided)
 		return err
 	}
-	o.held = b.held
+	if len(b.entries) > 0 {
+		o.held = b.held
+		o.units.Store(o.held)
+	}
 	for _, a := range b.answers {
 		a.to.done <- a.reply
 	}

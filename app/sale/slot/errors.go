@@ -23,3 +23,6 @@ var ErrDeposed = errors.New("the slot has another owner")
 
 // ErrClosed says that the sale is over for good.
 var ErrClosed = errors.New("the sale is closed")
+
+// ErrOpen says that the sale is not closed, so that its log may still grow.
+var ErrOpen = errors.New("the slot is not closed")

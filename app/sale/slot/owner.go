@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -49,6 +50,7 @@ type Owner struct {
 
 	queue chan *request
 	ended chan struct{} // closed when Run returns
+	units atomic.Int64  // what Held tells
 
 	// What follows is Run's own.
 	ledger    *ledger.Ledger
@@ -56,7 +58,8 @@ type Owner struct {
 	returning int64 // of these: on their way back to the pool
 	held      int64 // of these: in orders, as the log says
 	next      batch
-	writing   *batch // nil: none
+	writing   *batch    // nil: none
+	confirmed time.Time // when it was last asked whether the slot is still this owner's
 	seq       uint64
 	waiting   []*request // for units, first come, first served
 	pool      pooled
@@ -72,7 +75,9 @@ type pooled struct {
 	revision backend.Revision
 }
 
-// A batch is decisions that are written together.
+// A batch is decisions that are written together, and the answers that wait for
+// that. One without decisions has answers to those who only read: in place of the
+// write, the store is asked whether the slot is still this owner's.
 type batch struct {
 	entries []record.Entry
 	size    int
@@ -89,6 +94,7 @@ type answer struct {
 // A request waits for a decision.
 type request struct {
 	ctx  context.Context
+	read bool         // it is about what is, and must not hear what was
 	need func() int64 // units that it takes; of those only that may wait for them
 
 	// try decides, free being the units that are there. ErrNoUnits makes the
@@ -108,6 +114,9 @@ type reply struct {
 
 // Epoch is the slot's with this owner.
 func (o *Owner) Epoch() uint64 { return o.epoch }
+
+// Held is how many units are in orders, as far as the log says.
+func (o *Owner) Held() int64 { return o.units.Load() }
 
 // Run decides until ctx ends; then it finishes what was decided, gives the slot
 // up, and returns nil. It returns ErrDeposed when another owner has taken over,
@@ -161,8 +170,9 @@ func (o *Owner) watchPool(ctx context.Context) <-chan struct{} {
 // decide is the loop. It returns when ctx has ended and all that was decided is
 // written, or when the slot is lost.
 func (o *Owner) decide(ctx, work context.Context) error {
-	deadline := time.NewTimer(0)
+	deadline, confirm := time.NewTimer(0), time.NewTimer(0)
 	defer deadline.Stop()
+	defer confirm.Stop()
 	stopping := ctx.Done()
 	for {
 		if err := o.proceed(work); err != nil {
@@ -173,6 +183,9 @@ func (o *Owner) decide(ctx, work context.Context) error {
 		}
 		if at, ok := o.ledger.NextDeadline(); ok && !o.next.isFull() {
 			deadline.Reset(time.Until(at))
+		}
+		if o.writing == nil && !o.next.isEmpty() {
+			confirm.Reset(time.Until(o.confirmed.Add(confirmEvery)))
 		}
 		var queue chan *request
 		if stopping != nil && !o.next.isFull() && len(o.waiting) < maxQueue {
@@ -199,6 +212,7 @@ func (o *Owner) decide(ctx, work context.Context) error {
 			}
 		case <-deadline.C:
 			o.expire()
+		case <-confirm.C: // proceed does
 		}
 	}
 }
@@ -275,7 +289,7 @@ func (o *Owner) conclude(r *request, e *record.Entry, rep reply) {
 		o.next.add(*e, o.ledger.Held())
 	}
 	switch {
-	case len(o.next.entries) > 0:
+	case r.read || len(o.next.entries) > 0:
 		o.next.answers = append(o.next.answers, answer{r, rep})
 	case o.writing != nil:
 		o.writing.answers = append(o.writing.answers, answer{r, rep})

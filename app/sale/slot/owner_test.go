@@ -15,6 +15,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/backend"
 )
 
 // A whole sale: many more buyers than units, none too few and none too many sold.
@@ -118,6 +119,73 @@ func TestDeposedOwnerAnswersNobody(t *testing.T) {
 		assert.Empty(t, w.check())
 		assert.Len(t, w.acked, 1)
 	})
+}
+
+// An owner that was deposed without knowing it does not say what was, even when it
+// has nothing to write.
+func TestDeposedOwnerDoesNotTellOldNews(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2, 1, 10)
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		old := w.owner(0)
+		o, _, err := old.Order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1})
+		require.NoError(t, err)
+		found, err := old.Find(t.Context(), "a", o.ID)
+		require.NoError(t, err)
+		assert.Equal(t, o, found)
+		require.NoError(t, w.take(t.Context(), w.nodes[1], 0))
+		_, err = w.owner(0).Cancel(t.Context(), "a", o.ID)
+		require.NoError(t, err)
+		_, err = old.Find(t.Context(), "a", o.ID)
+		require.ErrorIs(t, err, slot.ErrUndecided)
+		_, err = old.OrdersOf(t.Context(), "a")
+		require.ErrorIs(t, err, slot.ErrUndecided)
+		<-old.stopped
+		require.ErrorIs(t, old.err, slot.ErrDeposed)
+		found, err = w.owner(0).Find(t.Context(), "a", o.ID)
+		require.NoError(t, err)
+		assert.Equal(t, ledger.Cancelled, found.Status)
+		w.stop()
+		assert.Empty(t, w.check())
+	})
+}
+
+// However many read, the store is asked some times a second; and one who reads
+// alone does not wait.
+func TestReadsAreConfirmedTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 10)
+		store := &counted{Store: w.nodes[0].store}
+		w.nodes[0].store = store
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		before, begun := store.gets.Load(), time.Now()
+		_, err := w.owner(0).OrdersOf(t.Context(), "a")
+		require.NoError(t, err)
+		assert.Zero(t, time.Since(begun))
+		assert.EqualValues(t, 1, store.gets.Load()-before)
+		var readers sync.WaitGroup
+		for i := range 1000 {
+			readers.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				_, err := w.owner(0).OrdersOf(t.Context(), "a")
+				assert.NoError(t, err)
+			})
+		}
+		readers.Wait()
+		assert.LessOrEqual(t, store.gets.Load()-before, int64(1+1000/50+1))
+		w.stop()
+	})
+}
+
+// counted counts what is asked of a store.
+type counted struct {
+	backend.Store
+	gets atomic.Int64
+}
+
+func (c *counted) Get(ctx context.Context, key string) (backend.Entry, error) {
+	c.gets.Add(1)
+	return c.Store.Get(ctx, key)
 }
 
 func TestExpiresAndPaysLate(t *testing.T) {

@@ -45,7 +45,7 @@ func (o *Owner) place(d ledger.Demand, free int64) (*record.Entry, reply) {
 
 func mayOrder(terms record.Event, now time.Time) error {
 	switch {
-	case terms.Status == record.StatusClosing, terms.Status == record.StatusClosed, !now.Before(terms.Window.Closes):
+	case terms.Status.IsOver() || !now.Before(terms.Window.Closes):
 		return ErrEnded
 	case terms.Status != record.StatusOnline:
 		return ErrOffline
@@ -108,9 +108,11 @@ func (o *Owner) late(id ulid.ULID, payment string) int64 {
 	return order.Quantity
 }
 
-// Find finds a buyer's order. Errors: ErrUndecided, ErrBusy, ledger.ErrNoOrder.
+// Find finds a buyer's order, as it is at some moment during the call: also one that
+// was made or changed by another owner just before. Errors: ErrUndecided, ErrBusy,
+// ledger.ErrNoOrder.
 func (o *Owner) Find(ctx context.Context, user string, id ulid.ULID) (ledger.Order, error) {
-	rep := o.do(ctx, &request{try: func(int64) (*record.Entry, reply) {
+	rep := o.do(ctx, &request{read: true, try: func(int64) (*record.Entry, reply) {
 		order, ok := o.ledger.Order(id)
 		if !ok || order.User != user {
 			return nil, reply{err: ledger.ErrNoOrder}
@@ -120,9 +122,10 @@ func (o *Owner) Find(ctx context.Context, user string, id ulid.ULID) (ledger.Ord
 	return rep.order, rep.err
 }
 
-// OrdersOf lists a buyer's orders. Errors: ErrUndecided, ErrBusy.
+// OrdersOf lists a buyer's orders, as they are at some moment during the call.
+// Errors: ErrUndecided, ErrBusy.
 func (o *Owner) OrdersOf(ctx context.Context, user string) ([]ledger.Order, error) {
-	rep := o.do(ctx, &request{try: func(int64) (*record.Entry, reply) {
+	rep := o.do(ctx, &request{read: true, try: func(int64) (*record.Entry, reply) {
 		return nil, reply{orders: o.ledger.OrdersOf(user)}
 	}})
 	return rep.orders, rep.err

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/oklog/ulid/v2"
 
@@ -109,33 +107,11 @@ func readPool(ctx context.Context, s backend.Store, event ulid.ULID) (pooled, er
 
 // replay reads the log into the ledger.
 func (o *Owner) replay(ctx context.Context) error {
-	dir := record.LogDir(o.event, o.slot)
-	entries, _, err := backend.List(ctx, o.store, dir)
-	if err != nil {
+	if err := replay(ctx, o.store, o.event, o.slot, o.epoch, o.ledger); err != nil {
 		return err
 	}
-	slices.SortFunc(entries, func(a, b backend.Entry) int { return strings.Compare(a.Key, b.Key) })
-	var last record.Place
-	for _, e := range entries {
-		at, err := record.ParseLogKey(o.event, o.slot, e.Key)
-		if err != nil {
-			return fmt.Errorf("%w: %w", record.ErrCorrupt, err)
-		}
-		if !at.Follows(last) || at.Epoch >= o.epoch {
-			return fmt.Errorf("%w: %s comes after %s and before epoch %d: batches are missing, or written by nobody who could", record.ErrCorrupt, e.Key, last, o.epoch)
-		}
-		last = at
-		b, err := record.DecodeBatch(o.event, o.slot, at, e.Value)
-		if err != nil {
-			return err
-		}
-		for _, entry := range b.Entries {
-			if err := o.ledger.Apply(entry); err != nil {
-				return fmt.Errorf("%s: %w", e.Key, err)
-			}
-		}
-	}
 	o.held = o.ledger.Held()
+	o.units.Store(o.held)
 	if o.held > o.granted {
 		return fmt.Errorf("%w: slot %d of sale %s has %d units in orders and was granted %d", record.ErrCorrupt, o.slot, o.event, o.held, o.granted)
 	}

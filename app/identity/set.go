@@ -110,7 +110,7 @@ func (s Set) Signer(id string) (Key, error) {
 	case 1:
 		return able[0], nil
 	}
-	return Key{}, fmt.Errorf("several keys can sign, choose one of %q", able.ids())
+	return Key{}, fmt.Errorf("several keys can sign, choose one by its kid: %q", able.ids())
 }
 
 func (k Key) checkSigns() error {

@@ -162,7 +162,7 @@ func TestSigner(t *testing.T) {
 	set, err = set.With(newKey(t, identity.HS256, "b"))
 	require.NoError(t, err)
 	_, err = set.Signer("")
-	require.EqualError(t, err, `several keys can sign, choose one of ["a" "b"]`)
+	require.EqualError(t, err, `several keys can sign, choose one by its kid: ["a" "b"]`)
 	b, err := set.Signer("b")
 	require.NoError(t, err)
 	assert.Equal(t, "b", b.ID)

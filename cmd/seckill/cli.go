@@ -35,6 +35,8 @@ type cli struct {
 	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
 	Lock    lockCommand    `cmd:"" help:"Run a command while holding a lock."`
 	Elect   electCommand   `cmd:"" help:"Stand for election, or see who leads."`
+	Token   tokenCommand   `cmd:"" help:"Print a buyer's token, for development and tests."`
+	Keys    keysCommand    `cmd:"" help:"Make and change the keys that buyers' tokens are signed with."`
 	Doctor  doctorCommand  `cmd:"" help:"Examine the store: what works, what does not, and what to do about it."`
 	Version versionCommand `cmd:"" help:"Show the version."`
 }

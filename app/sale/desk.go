@@ -8,12 +8,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/seed27495941/seckill/app/sale/figures"
+	"github.com/seed27495941/seckill/app/sale/frozen"
 	"github.com/seed27495941/seckill/app/sale/keeper"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
@@ -23,8 +28,12 @@ import (
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-// ErrNoSale says that this process knows of no such sale that is open.
-var ErrNoSale = errors.New("there is no such sale, or it is over")
+// ErrNoSale says that this process knows of no such sale.
+var ErrNoSale = errors.New("there is no such sale")
+
+// ErrArchived says that a sale is over, and its orders are not in the store any
+// more.
+var ErrArchived = frozen.ErrArchived
 
 // retryPause is how long a question waits for a slot to move, before it is put
 // again to whoever is said to own it.
@@ -53,6 +62,12 @@ type Desk struct {
 	cfg    Config
 	keeper *keeper.Keeper
 	client *rpc.Client
+	frozen *frozen.Reader
+	room   room
+
+	board    *figures.Board
+	current  atomic.Pointer[map[ulid.ULID]Figures]
+	watchers watchers
 }
 
 // New makes a desk. It is told of the directory's changes for as long as that
@@ -62,7 +77,10 @@ func New(cfg Config) *Desk {
 		cfg:    cfg,
 		keeper: keeper.New(keeper.Config{Store: cfg.Store, Directory: cfg.Directory, Incarnation: cfg.Incarnation, Logger: cfg.Logger}),
 		client: rpc.NewClient(cfg.Dial),
+		frozen: frozen.NewReader(cfg.Store),
+		board:  figures.NewBoard(),
 	}
+	d.current.Store(&map[ulid.ULID]Figures{})
 	return d
 }
 
@@ -74,16 +92,19 @@ func (d *Desk) Serve(s grpc.ServiceRegistrar) {
 		}
 		at, _ := d.keeper.Find(event, k)
 		return at.Owner
-	})
+	}, d.board)
 }
 
 // Run owns the slots that fall to this process until ctx ends; then it releases
 // them and returns nil.
 func (d *Desk) Run(ctx context.Context) error {
 	defer d.client.Close()
-	var tidying sync.WaitGroup
-	defer tidying.Wait()
-	tidying.Go(func() { d.tidy(ctx) })
+	defer d.board.Close()
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { d.tidy(ctx) })
+	background.Go(func() { d.follow(ctx) })
+	background.Go(func() { d.count(ctx) })
 	return d.keeper.Run(ctx)
 }
 
@@ -122,68 +143,121 @@ func (d *Desk) tidy(ctx context.Context) {
 
 // Order asks for units of a sale. ctx bounds how long an answer is waited for;
 // created is false if the request was answered before. Errors: ErrNoSale, and those
-// of [slot.Owner.Order]. After slot.ErrUndecided the same request can be made again
-// and gets the one true answer.
+// of [slot.Owner.Order]: slot.ErrEnded also when the sale is closed or archived, then
+// for new requests only as long as the old ones are in the store. After
+// slot.ErrUndecided the same request can be made again and gets the one true answer.
 func (d *Desk) Order(ctx context.Context, event ulid.ULID, demand ledger.Demand) (order ledger.Order, created bool, err error) {
 	if err := demand.Validate(); err != nil {
 		return ledger.Order{}, false, err
 	}
 	r, err := d.askUser(ctx, event, demand.User, func(k int) *rpc.Question { return rpc.NewOrder(event, k, demand) })
-	return r.Order(), r.Created, err
+	return r.Order(), r.Created, changing(err)
 }
 
-// Cancel gives an order up. Errors: ErrNoSale, those of [slot.Owner.Cancel].
+// Cancel gives an order up. Errors: ErrNoSale, those of [slot.Owner.Cancel], and
+// slot.ErrEnded when the sale is closed or archived.
 func (d *Desk) Cancel(ctx context.Context, event ulid.ULID, user string, order ulid.ULID) (ledger.Order, error) {
 	r, err := d.askUser(ctx, event, user, func(k int) *rpc.Question { return rpc.NewCancel(event, k, user, order) })
-	return r.Order(), err
+	return r.Order(), changing(err)
 }
 
-// Pay takes a payment in. Errors: ErrNoSale, those of [slot.Owner.Pay].
+// Pay takes a payment in. Errors: ErrNoSale, those of [slot.Owner.Pay], and
+// slot.ErrEnded when the sale is closed or archived: then the payment was not taken,
+// and whoever sent it has to give it back.
 func (d *Desk) Pay(ctx context.Context, event, order ulid.ULID, payment string) (ledger.Order, error) {
 	k := slot.Of(order)
 	r, err := d.ask(ctx, event, k, func() *rpc.Question { return rpc.NewPay(event, k, order, payment) })
-	return r.Order(), err
+	return r.Order(), changing(err)
 }
 
-// Find finds a buyer's order. Errors: ErrNoSale, those of [slot.Owner.Find].
+// changing is the error of a request that would change something: it does not matter
+// to it whether what can't be changed any more is still there.
+func changing(err error) error {
+	if errors.Is(err, ErrArchived) {
+		return slot.ErrEnded
+	}
+	return err
+}
+
+// Find finds a buyer's order, as it is at some moment during the call, whichever
+// process answers; of a closed sale too. Errors: ErrNoSale, ErrArchived,
+// record.ErrCorrupt, those of [slot.Owner.Find].
 func (d *Desk) Find(ctx context.Context, event ulid.ULID, user string, order ulid.ULID) (ledger.Order, error) {
 	r, err := d.askUser(ctx, event, user, func(k int) *rpc.Question { return rpc.NewFind(event, k, user, order) })
 	return r.Order(), err
 }
 
-// OrdersOf lists a buyer's orders of a sale. Errors: ErrNoSale, those of
-// [slot.Owner.OrdersOf].
+// OrdersOf lists a buyer's orders of a sale, as Find finds one. Errors: ErrNoSale,
+// ErrArchived, record.ErrCorrupt, those of [slot.Owner.OrdersOf].
 func (d *Desk) OrdersOf(ctx context.Context, event ulid.ULID, user string) ([]ledger.Order, error) {
 	r, err := d.askUser(ctx, event, user, func(k int) *rpc.Question { return rpc.NewList(event, k, user) })
 	return r.Orders, err
 }
 
+// EventOrders are a buyer's orders of one sale.
+type EventOrders struct {
+	Event  ulid.ULID
+	Orders []ledger.Order
+}
+
+// maxAsking is how many sales are asked at the same time for one buyer.
+const maxAsking = 8
+
+// OrdersOfAll lists a buyer's orders of all sales that this process knows and that
+// are not archived, the oldest sale first. With an error, those of a sale or more are
+// missing.
+func (d *Desk) OrdersOfAll(ctx context.Context, user string) ([]EventOrders, error) {
+	events := d.keeper.Events()
+	found, faults := make([]EventOrders, len(events)), make([]error, len(events))
+	var asking errgroup.Group
+	asking.SetLimit(maxAsking)
+	for i, e := range events {
+		asking.Go(func() error {
+			orders, err := d.OrdersOf(ctx, e.ID, user)
+			if !errors.Is(err, ErrNoSale) && !errors.Is(err, ErrArchived) {
+				found[i], faults[i] = EventOrders{e.ID, orders}, err
+			}
+			return nil
+		})
+	}
+	_ = asking.Wait() // what went wrong is in faults
+	found = slices.DeleteFunc(found, func(o EventOrders) bool { return len(o.Orders) == 0 })
+	return found, errors.Join(faults...)
+}
+
 func (d *Desk) askUser(ctx context.Context, event ulid.ULID, user string, ask func(k int) *rpc.Question) (rpc.Reply, error) {
 	slots, ok := d.keeper.Slots(event)
-	switch {
-	case !ok && !d.cfg.Valid():
-		return rpc.Reply{}, errOutOfPlace
-	case !ok:
-		return rpc.Reply{}, ErrNoSale
+	if !ok {
+		e, ok := d.keeper.Event(event)
+		if !ok {
+			return rpc.Reply{}, d.noSale()
+		}
+		slots = e.Slots
 	}
 	k := record.SlotOf(user, slots)
 	return d.ask(ctx, event, k, func() *rpc.Question { return ask(k) })
 }
 
 // ask puts a question to whoever owns the slot, until it is decided or ctx ends.
-// Every question can be put more than once.
+// Every question can be put more than once. Only so many wait for a slot that has no
+// owner at present; others are refused: slot.ErrBusy.
 func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() *rpc.Question) (rpc.Reply, error) {
+	waiting := false
 	for {
-		at, ok := d.keeper.Find(event, k)
-		switch {
-		case (!ok || at.Owner != nil) && !d.cfg.Valid():
-			return rpc.Reply{}, errOutOfPlace
-		case !ok:
-			return rpc.Reply{}, ErrNoSale
+		at, err := d.place(event, k)
+		if err != nil {
+			return rpc.Reply{}, err
 		}
 		reply, err := d.put(ctx, at, question())
 		if !errors.Is(err, slot.ErrUndecided) || ctx.Err() != nil {
 			return reply, err
+		}
+		if !waiting {
+			if !d.room.enter(event, k) {
+				return rpc.Reply{}, crowded(err)
+			}
+			defer d.room.leave(event, k)
+			waiting = true
 		}
 		timer := time.NewTimer(retryPause)
 		select {
@@ -199,11 +273,48 @@ func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() 
 
 var errOutOfPlace = fmt.Errorf("this process has lost its place in the cluster: %w", slot.ErrUndecided)
 
+// place is where an event's slot is decided. Errors: ErrNoSale, ErrArchived,
+// errOutOfPlace, ledger.ErrNoOrder for a slot that there is not.
+func (d *Desk) place(event ulid.ULID, k int) (keeper.Place, error) {
+	at, ok := d.keeper.Find(event, k)
+	switch {
+	case ok && at.Owner != nil && !d.cfg.Valid():
+		return keeper.Place{}, errOutOfPlace
+	case ok:
+		return at, nil
+	}
+	e, ok := d.keeper.Event(event)
+	switch {
+	case !ok || e.Status == record.StatusDraft || e.Status == record.StatusPublishing:
+		return keeper.Place{}, d.noSale()
+	case e.Status == record.StatusArchived:
+		return keeper.Place{}, ErrArchived
+	case k >= e.Slots:
+		return keeper.Place{}, ledger.ErrNoOrder
+	}
+	return keeper.Place{Closed: e.Status == record.StatusClosed}, nil // else: it is about to be kept
+}
+
+// noSale is the answer about a sale that this process knows nothing of.
+func (d *Desk) noSale() error {
+	if !d.cfg.Valid() {
+		return errOutOfPlace
+	}
+	return ErrNoSale
+}
+
 var errNoOwner = fmt.Errorf("the slot has no owner at present: %w", slot.ErrUndecided)
 
 func (d *Desk) put(ctx context.Context, at keeper.Place, q *rpc.Question) (rpc.Reply, error) {
-	if at.Owner != nil {
+	switch {
+	case at.Owner != nil:
 		return q.Put(ctx, at.Owner)
+	case at.Closed:
+		l, err := d.frozen.Log(ctx, ulid.ULID(q.GetEvent()), int(q.GetSlot()))
+		if err != nil {
+			return rpc.Reply{}, err
+		}
+		return q.Put(ctx, l)
 	}
 	addr := d.address(at.Remote)
 	if addr == "" {

@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -68,15 +69,19 @@ type sale struct {
 	keeper *Keeper
 	id     ulid.ULID
 	slots  *backend.Mirror
+	pool   *backend.Mirror
 	ctx    context.Context // of everything the sale starts
 	stop   context.CancelFunc
 
 	running sync.WaitGroup // owners, and takeovers
 
+	stock atomic.Pointer[record.Pool] // nil: not known
+
 	mu    sync.Mutex
 	terms record.Event
-	own   []tenure      // by slot
-	moved chan struct{} // closed and replaced when a slot may have another owner
+	known []*record.Slot // by slot, nil: not known
+	own   []tenure       // by slot
+	moved chan struct{}  // closed and replaced when a slot may have another owner
 }
 
 // A tenure is this process's part in the life of a slot.
@@ -184,8 +189,14 @@ func (k *Keeper) sale(ctx context.Context, e event.Event) {
 	}
 	// It ends with endSale, which Run calls: not while Run may start something in it.
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s := &sale{keeper: k, id: e.ID, ctx: own, stop: stop, terms: e.Event, own: make([]tenure, e.Slots), moved: make(chan struct{})}
-	s.slots = backend.NewMirror(k.cfg.Store, record.SaleDir(e.ID)+"slots/", func(backend.Update) { k.nudge(); s.tell() })
+	s := &sale{
+		keeper: k, id: e.ID, ctx: own, stop: stop, terms: e.Event,
+		known: make([]*record.Slot, e.Slots), own: make([]tenure, e.Slots), moved: make(chan struct{}),
+	}
+	// Two watches, since on Consul a change of the pool would send the slots again;
+	// and owners follow the pool anyway.
+	s.slots = backend.NewMirror(k.cfg.Store, record.SlotsDir(e.ID), func(backend.Update) { s.readSlots(); k.nudge() })
+	s.pool = backend.NewMirror(k.cfg.Store, record.PoolKey(e.ID), func(backend.Update) { s.readPool() })
 	k.sales[e.ID] = s
 	k.running.Go(s.run)
 }
@@ -203,6 +214,27 @@ func (k *Keeper) endAll() {
 	for _, s := range k.list() {
 		k.endSale(s)
 	}
+}
+
+// Event is an event as it is now, open or not; false if this process knows of none.
+func (k *Keeper) Event(id ulid.ULID) (record.Event, bool) {
+	entry, ok := k.events.Get(record.EventKey(id))
+	if !ok {
+		return record.Event{}, false
+	}
+	e, err := record.DecodeEvent(entry)
+	return e, err == nil
+}
+
+// Events are all events that can be read, the oldest first.
+func (k *Keeper) Events() []event.Event {
+	var events []event.Event
+	for entry := range k.events.All() {
+		if e, err := event.Decode(entry); err == nil {
+			events = append(events, e)
+		}
+	}
+	return events
 }
 
 // Suspect tells that a process could not be reached just now, Trust that it was.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/oklog/ulid/v2"
-
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
 )
@@ -37,10 +35,37 @@ func (s *sale) wake() {
 	s.moved = make(chan struct{})
 }
 
-// run follows the slots until the sale ends, and waits for its owners.
+// run follows the slots and the pool until the sale ends, and waits for its owners.
 func (s *sale) run() {
+	s.running.Go(func() { keep(s.ctx, s.keeper.cfg.Logger, "follow the pool", s.pool.Run) })
 	keep(s.ctx, s.keeper.cfg.Logger, "follow the slots", s.slots.Run)
 	s.running.Wait()
+}
+
+// readSlots takes note of the slots' records.
+func (s *sale) readSlots() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k := range s.known {
+		s.known[k] = nil
+		if e, ok := s.slots.Get(record.SlotKey(s.id, k)); ok {
+			if r, err := record.DecodeSlot(e); err == nil {
+				s.known[k] = &r
+			}
+		}
+	}
+	s.wake()
+}
+
+// readPool takes note of the pool.
+func (s *sale) readPool() {
+	e, ok := s.pool.Get(record.PoolKey(s.id))
+	p, err := record.DecodePool(e)
+	if !ok || err != nil || len(p.Granted) != len(s.known) {
+		s.stock.Store(nil)
+		return
+	}
+	s.stock.Store(&p)
 }
 
 // settle takes what falls to this process, and releases what does not any more.
@@ -86,14 +111,12 @@ func (s *sale) ownsAny() bool {
 	return slices.ContainsFunc(s.own, func(t tenure) bool { return t.taking })
 }
 
-// record is a slot's, as far as this process has seen it.
+// record is a slot's, as far as this process has seen it, for those who hold mu.
 func (s *sale) record(k int) (record.Slot, bool) {
-	e, ok := s.slots.Get(record.SlotKey(s.id, k))
-	if !ok {
-		return record.Slot{}, false
+	if r := s.known[k]; r != nil {
+		return *r, true
 	}
-	r, err := record.DecodeSlot(e)
-	return r, err == nil
+	return record.Slot{}, false
 }
 
 // take is one tenure, from the takeover to the end.
@@ -140,44 +163,4 @@ func (s *sale) end(k int, begun time.Time) {
 	*t = tenure{pause: pause, notYet: time.Now().Add(pause)}
 	s.wake()
 	s.keeper.nudge()
-}
-
-// A Place is where a slot is decided, as far as this process knows.
-type Place struct {
-	Owner  *slot.Owner     // not nil: here
-	Remote string          // else, if not "": the incarnation of the process to ask
-	Moved  <-chan struct{} // closed when that may be different
-}
-
-// Find finds where an event's slot is decided. false: this process knows of no
-// such sale that is open.
-func (k *Keeper) Find(event ulid.ULID, slot int) (Place, bool) {
-	k.mu.Lock()
-	s := k.sales[event]
-	k.mu.Unlock()
-	if s == nil {
-		return Place{}, false
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if slot < 0 || slot >= len(s.own) {
-		return Place{}, false
-	}
-	p := Place{Owner: s.own[slot].owner, Moved: s.moved}
-	r, _ := s.record(slot)
-	if p.Owner == nil && r.Owner != record.Closed && r.Owner != k.cfg.Incarnation.String() {
-		p.Remote = r.Owner
-	}
-	return p, true
-}
-
-// Slots are how many slots an open event has, false as in Find.
-func (k *Keeper) Slots(event ulid.ULID) (int, bool) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	s, ok := k.sales[event]
-	if !ok {
-		return 0, false
-	}
-	return len(s.own), true
 }

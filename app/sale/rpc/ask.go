@@ -39,8 +39,17 @@ func question(event ulid.ULID, slot int, ask isQuestion_Ask) *Question {
 	return &Question{Event: event[:], Slot: uint32(slot), Ask: ask}
 }
 
-// Put puts a question to an owner in this process. Errors: the owner's.
-func (q *Question) Put(ctx context.Context, o *slot.Owner) (Reply, error) {
+// A Decider answers for a slot: a [slot.Owner], or who stands in for one.
+type Decider interface {
+	Order(ctx context.Context, d ledger.Demand) (order ledger.Order, created bool, err error)
+	Cancel(ctx context.Context, user string, order ulid.ULID) (ledger.Order, error)
+	Pay(ctx context.Context, order ulid.ULID, payment string) (ledger.Order, error)
+	Find(ctx context.Context, user string, order ulid.ULID) (ledger.Order, error)
+	OrdersOf(ctx context.Context, user string) ([]ledger.Order, error)
+}
+
+// Put puts a question to a decider in this process. Errors: the decider's.
+func (q *Question) Put(ctx context.Context, o Decider) (Reply, error) {
 	switch ask := q.GetAsk().(type) {
 	case *Question_Order:
 		a := ask.Order

@@ -18,6 +18,9 @@ import (
 // defaultPatience is that of a question whose context has no deadline.
 const defaultPatience = 5 * time.Second
 
+// maxWaiting is how many questions may wait for the answers of one process.
+const maxWaiting = 16384
+
 // A Client asks the owners in other processes. It is safe for concurrent use.
 type Client struct {
 	dial func(addr string) (*grpc.ClientConn, error)
@@ -41,7 +44,7 @@ var ErrUnreachable = fmt.Errorf("the owner can't be reached: %w", slot.ErrUndeci
 var ErrReplaced = fmt.Errorf("the owner was replaced by another process: %w", slot.ErrUndecided)
 
 // Ask puts a question to a process. Errors: the owner's, ErrUnreachable,
-// ErrReplaced.
+// ErrReplaced; slot.ErrBusy if too many wait for its answers, and it was not asked.
 func (c *Client) Ask(ctx context.Context, incarnation, addr string, q *Question) (Reply, error) {
 	p, err := c.peer(incarnation, addr) //nolint:contextcheck // a stream outlives the question that opens it
 	if err != nil {
@@ -169,7 +172,10 @@ func (p *peer) ask(ctx context.Context, q *Question) (Reply, error) {
 		patience = max(time.Until(deadline), 0)
 	}
 	q.Patience = uint32(min(patience, longestPatience).Milliseconds())
-	answer := p.expect(q)
+	answer, ok := p.expect(q)
+	if !ok {
+		return Reply{}, slot.ErrBusy
+	}
 	defer p.forget(q.GetId())
 	if !p.questions.add(q) {
 		<-p.ended
@@ -189,15 +195,19 @@ func (p *peer) ask(ctx context.Context, q *Question) (Reply, error) {
 	}
 }
 
-// expect gives a question its number, and a place for the answer.
-func (p *peer) expect(q *Question) <-chan *Answer {
+// expect gives a question its number, and a place for the answer; false if there
+// is none left.
+func (p *peer) expect(q *Question) (<-chan *Answer, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.waiting) >= maxWaiting {
+		return nil, false
+	}
 	p.last++
 	q.Id = p.last
 	answer := make(chan *Answer, 1)
 	p.waiting[q.GetId()] = answer
-	return answer
+	return answer, true
 }
 
 func (p *peer) forget(id uint64) {

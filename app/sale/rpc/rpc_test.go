@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/seed27495941/seckill/app/sale/figures"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/rpc"
@@ -34,6 +35,7 @@ type remote struct {
 	addr   string
 	server *grpc.Server
 	served chan error
+	board  *figures.Board
 }
 
 func serve(t *testing.T, total int64) *remote {
@@ -48,7 +50,7 @@ func serve(t *testing.T, total int64) *remote {
 	require.NoError(t, err)
 	_, err = backend.PutJSON(t.Context(), store, record.SlotKey(event, 0), record.Slot{})
 	require.NoError(t, err)
-	r := &remote{id: ulid.Make(), served: make(chan error, 1)}
+	r := &remote{id: ulid.Make(), served: make(chan error, 1), board: figures.NewBoard()}
 	o, err := slot.Take(t.Context(), slot.Config{
 		Store: store, Event: event, Incarnation: r.id, Terms: func() record.Event { return terms },
 		Logger: slog.New(slog.DiscardHandler),
@@ -66,7 +68,7 @@ func serve(t *testing.T, total int64) *remote {
 			return nil
 		}
 		return o
-	})
+	}, r.board)
 	go func() { r.served <- r.server.Serve(listener) }()
 	t.Cleanup(func() {
 		r.server.Stop()

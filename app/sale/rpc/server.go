@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/seed27495941/seckill/app/sale/figures"
 	"github.com/seed27495941/seckill/app/sale/slot"
 )
 
@@ -23,22 +24,31 @@ const incarnationKey = "incarnation"
 const longestPatience = 30 * time.Second
 
 // Register makes a gRPC server answer for the owners of this process, which local
-// finds. self is the process's incarnation.
-func Register(s grpc.ServiceRegistrar, self ulid.ULID, local func(event ulid.ULID, slot int) *slot.Owner) {
-	RegisterSlotsServer(s, &server{self: self.String(), local: local})
+// finds, and tell what is on the board. self is the process's incarnation.
+func Register(s grpc.ServiceRegistrar, self ulid.ULID, local func(event ulid.ULID, slot int) *slot.Owner, board *figures.Board) {
+	RegisterSlotsServer(s, &server{self: self.String(), local: local, board: board})
 }
 
 type server struct {
 	UnimplementedSlotsServer
 	self  string
 	local func(event ulid.ULID, slot int) *slot.Owner
+	board *figures.Board
+}
+
+// isMeant says whether a stream is for this incarnation.
+func (s *server) isMeant(ctx context.Context) error {
+	meant := metadata.ValueFromIncomingContext(ctx, incarnationKey)
+	if len(meant) != 1 || meant[0] != s.self {
+		return status.Errorf(codes.FailedPrecondition, "this is process %s, asked was for %q", s.self, meant)
+	}
+	return nil
 }
 
 // Decide implements SlotsServer.
 func (s *server) Decide(stream grpc.BidiStreamingServer[Questions, Answers]) error {
-	meant := metadata.ValueFromIncomingContext(stream.Context(), incarnationKey)
-	if len(meant) != 1 || meant[0] != s.self {
-		return status.Errorf(codes.FailedPrecondition, "this is process %s, asked was for %q", s.self, meant)
+	if err := s.isMeant(stream.Context()); err != nil {
+		return err
 	}
 	answers := newOutbox[*Answer]()
 	var working sync.WaitGroup

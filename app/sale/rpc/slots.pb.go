@@ -103,6 +103,154 @@ func (Verdict) EnumDescriptor() ([]byte, []int) {
 	return file_slots_proto_rawDescGZIP(), []int{0}
 }
 
+type FollowRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowRequest) Reset() {
+	*x = FollowRequest{}
+	mi := &file_slots_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowRequest) ProtoMessage() {}
+
+func (x *FollowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
+func (*FollowRequest) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{0}
+}
+
+type Figures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slots         []*SlotFigures         `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figures) Reset() {
+	*x = Figures{}
+	mi := &file_slots_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figures) ProtoMessage() {}
+
+func (x *Figures) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figures.ProtoReflect.Descriptor instead.
+func (*Figures) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Figures) GetSlots() []*SlotFigures {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+type SlotFigures struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         []byte                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"` // ULID
+	Slot          uint32                 `protobuf:"varint,2,opt,name=slot,proto3" json:"slot,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the slot's owner
+	Held          int64                  `protobuf:"varint,4,opt,name=held,proto3" json:"held,omitempty"`   // units in orders
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotFigures) Reset() {
+	*x = SlotFigures{}
+	mi := &file_slots_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotFigures) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotFigures) ProtoMessage() {}
+
+func (x *SlotFigures) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotFigures.ProtoReflect.Descriptor instead.
+func (*SlotFigures) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SlotFigures) GetEvent() []byte {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *SlotFigures) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *SlotFigures) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *SlotFigures) GetHeld() int64 {
+	if x != nil {
+		return x.Held
+	}
+	return 0
+}
+
 type Questions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Questions     []*Question            `protobuf:"bytes,1,rep,name=questions,proto3" json:"questions,omitempty"`
@@ -112,7 +260,7 @@ type Questions struct {
 
 func (x *Questions) Reset() {
 	*x = Questions{}
-	mi := &file_slots_proto_msgTypes[0]
+	mi := &file_slots_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -124,7 +272,7 @@ func (x *Questions) String() string {
 func (*Questions) ProtoMessage() {}
 
 func (x *Questions) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[0]
+	mi := &file_slots_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -137,7 +285,7 @@ func (x *Questions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Questions.ProtoReflect.Descriptor instead.
 func (*Questions) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{0}
+	return file_slots_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Questions) GetQuestions() []*Question {
@@ -156,7 +304,7 @@ type Answers struct {
 
 func (x *Answers) Reset() {
 	*x = Answers{}
-	mi := &file_slots_proto_msgTypes[1]
+	mi := &file_slots_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +316,7 @@ func (x *Answers) String() string {
 func (*Answers) ProtoMessage() {}
 
 func (x *Answers) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[1]
+	mi := &file_slots_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +329,7 @@ func (x *Answers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answers.ProtoReflect.Descriptor instead.
 func (*Answers) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{1}
+	return file_slots_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Answers) GetAnswers() []*Answer {
@@ -211,7 +359,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_slots_proto_msgTypes[2]
+	mi := &file_slots_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +371,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[2]
+	mi := &file_slots_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +384,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{2}
+	return file_slots_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Question) GetId() uint64 {
@@ -364,7 +512,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_slots_proto_msgTypes[3]
+	mi := &file_slots_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -376,7 +524,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[3]
+	mi := &file_slots_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -389,7 +537,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{3}
+	return file_slots_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Order) GetUser() string {
@@ -423,7 +571,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slots_proto_msgTypes[4]
+	mi := &file_slots_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -435,7 +583,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[4]
+	mi := &file_slots_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -448,7 +596,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{4}
+	return file_slots_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Cancel) GetUser() string {
@@ -475,7 +623,7 @@ type Pay struct {
 
 func (x *Pay) Reset() {
 	*x = Pay{}
-	mi := &file_slots_proto_msgTypes[5]
+	mi := &file_slots_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -487,7 +635,7 @@ func (x *Pay) String() string {
 func (*Pay) ProtoMessage() {}
 
 func (x *Pay) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[5]
+	mi := &file_slots_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -500,7 +648,7 @@ func (x *Pay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pay.ProtoReflect.Descriptor instead.
 func (*Pay) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{5}
+	return file_slots_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Pay) GetOrder() []byte {
@@ -527,7 +675,7 @@ type Find struct {
 
 func (x *Find) Reset() {
 	*x = Find{}
-	mi := &file_slots_proto_msgTypes[6]
+	mi := &file_slots_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +687,7 @@ func (x *Find) String() string {
 func (*Find) ProtoMessage() {}
 
 func (x *Find) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[6]
+	mi := &file_slots_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +700,7 @@ func (x *Find) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Find.ProtoReflect.Descriptor instead.
 func (*Find) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{6}
+	return file_slots_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Find) GetUser() string {
@@ -578,7 +726,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_slots_proto_msgTypes[7]
+	mi := &file_slots_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +738,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[7]
+	mi := &file_slots_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +751,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{7}
+	return file_slots_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *List) GetUser() string {
@@ -625,7 +773,7 @@ type Answer struct {
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_slots_proto_msgTypes[8]
+	mi := &file_slots_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -637,7 +785,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[8]
+	mi := &file_slots_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -650,7 +798,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{8}
+	return file_slots_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -698,7 +846,7 @@ type OrderRecord struct {
 
 func (x *OrderRecord) Reset() {
 	*x = OrderRecord{}
-	mi := &file_slots_proto_msgTypes[9]
+	mi := &file_slots_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +858,7 @@ func (x *OrderRecord) String() string {
 func (*OrderRecord) ProtoMessage() {}
 
 func (x *OrderRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[9]
+	mi := &file_slots_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +871,7 @@ func (x *OrderRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderRecord.ProtoReflect.Descriptor instead.
 func (*OrderRecord) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{9}
+	return file_slots_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *OrderRecord) GetId() []byte {
@@ -793,7 +941,15 @@ var File_slots_proto protoreflect.FileDescriptor
 
 const file_slots_proto_rawDesc = "" +
 	"\n" +
-	"\vslots.proto\x12\x0fseckill.sale.v1\"D\n" +
+	"\vslots.proto\x12\x0fseckill.sale.v1\"\x0f\n" +
+	"\rFollowRequest\"=\n" +
+	"\aFigures\x122\n" +
+	"\x05slots\x18\x01 \x03(\v2\x1c.seckill.sale.v1.SlotFiguresR\x05slots\"a\n" +
+	"\vSlotFigures\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\fR\x05event\x12\x12\n" +
+	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04held\x18\x04 \x01(\x03R\x04held\"D\n" +
 	"\tQuestions\x127\n" +
 	"\tquestions\x18\x01 \x03(\v2\x19.seckill.sale.v1.QuestionR\tquestions\"<\n" +
 	"\aAnswers\x121\n" +
@@ -854,9 +1010,10 @@ const file_slots_proto_rawDesc = "" +
 	"\x12\b\n" +
 	"\x04PAID\x10\v\x12\x0e\n" +
 	"\n" +
-	"OTHER_PAID\x10\f2K\n" +
+	"OTHER_PAID\x10\f2\x91\x01\n" +
 	"\x05Slots\x12B\n" +
-	"\x06Decide\x12\x1a.seckill.sale.v1.Questions\x1a\x18.seckill.sale.v1.Answers(\x010\x01B.Z,github.com/seed27495941/seckill/app/sale/rpcb\x06proto3"
+	"\x06Decide\x12\x1a.seckill.sale.v1.Questions\x1a\x18.seckill.sale.v1.Answers(\x010\x01\x12D\n" +
+	"\x06Follow\x12\x1e.seckill.sale.v1.FollowRequest\x1a\x18.seckill.sale.v1.Figures0\x01B.Z,github.com/seed27495941/seckill/app/sale/rpcb\x06proto3"
 
 var (
 	file_slots_proto_rawDescOnce sync.Once
@@ -871,37 +1028,43 @@ func file_slots_proto_rawDescGZIP() []byte {
 }
 
 var file_slots_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slots_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_slots_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_slots_proto_goTypes = []any{
-	(Verdict)(0),        // 0: seckill.sale.v1.Verdict
-	(*Questions)(nil),   // 1: seckill.sale.v1.Questions
-	(*Answers)(nil),     // 2: seckill.sale.v1.Answers
-	(*Question)(nil),    // 3: seckill.sale.v1.Question
-	(*Order)(nil),       // 4: seckill.sale.v1.Order
-	(*Cancel)(nil),      // 5: seckill.sale.v1.Cancel
-	(*Pay)(nil),         // 6: seckill.sale.v1.Pay
-	(*Find)(nil),        // 7: seckill.sale.v1.Find
-	(*List)(nil),        // 8: seckill.sale.v1.List
-	(*Answer)(nil),      // 9: seckill.sale.v1.Answer
-	(*OrderRecord)(nil), // 10: seckill.sale.v1.OrderRecord
+	(Verdict)(0),          // 0: seckill.sale.v1.Verdict
+	(*FollowRequest)(nil), // 1: seckill.sale.v1.FollowRequest
+	(*Figures)(nil),       // 2: seckill.sale.v1.Figures
+	(*SlotFigures)(nil),   // 3: seckill.sale.v1.SlotFigures
+	(*Questions)(nil),     // 4: seckill.sale.v1.Questions
+	(*Answers)(nil),       // 5: seckill.sale.v1.Answers
+	(*Question)(nil),      // 6: seckill.sale.v1.Question
+	(*Order)(nil),         // 7: seckill.sale.v1.Order
+	(*Cancel)(nil),        // 8: seckill.sale.v1.Cancel
+	(*Pay)(nil),           // 9: seckill.sale.v1.Pay
+	(*Find)(nil),          // 10: seckill.sale.v1.Find
+	(*List)(nil),          // 11: seckill.sale.v1.List
+	(*Answer)(nil),        // 12: seckill.sale.v1.Answer
+	(*OrderRecord)(nil),   // 13: seckill.sale.v1.OrderRecord
 }
 var file_slots_proto_depIdxs = []int32{
-	3,  // 0: seckill.sale.v1.Questions.questions:type_name -> seckill.sale.v1.Question
-	9,  // 1: seckill.sale.v1.Answers.answers:type_name -> seckill.sale.v1.Answer
-	4,  // 2: seckill.sale.v1.Question.order:type_name -> seckill.sale.v1.Order
-	5,  // 3: seckill.sale.v1.Question.cancel:type_name -> seckill.sale.v1.Cancel
-	6,  // 4: seckill.sale.v1.Question.pay:type_name -> seckill.sale.v1.Pay
-	7,  // 5: seckill.sale.v1.Question.find:type_name -> seckill.sale.v1.Find
-	8,  // 6: seckill.sale.v1.Question.list:type_name -> seckill.sale.v1.List
-	0,  // 7: seckill.sale.v1.Answer.verdict:type_name -> seckill.sale.v1.Verdict
-	10, // 8: seckill.sale.v1.Answer.orders:type_name -> seckill.sale.v1.OrderRecord
-	1,  // 9: seckill.sale.v1.Slots.Decide:input_type -> seckill.sale.v1.Questions
-	2,  // 10: seckill.sale.v1.Slots.Decide:output_type -> seckill.sale.v1.Answers
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	3,  // 0: seckill.sale.v1.Figures.slots:type_name -> seckill.sale.v1.SlotFigures
+	6,  // 1: seckill.sale.v1.Questions.questions:type_name -> seckill.sale.v1.Question
+	12, // 2: seckill.sale.v1.Answers.answers:type_name -> seckill.sale.v1.Answer
+	7,  // 3: seckill.sale.v1.Question.order:type_name -> seckill.sale.v1.Order
+	8,  // 4: seckill.sale.v1.Question.cancel:type_name -> seckill.sale.v1.Cancel
+	9,  // 5: seckill.sale.v1.Question.pay:type_name -> seckill.sale.v1.Pay
+	10, // 6: seckill.sale.v1.Question.find:type_name -> seckill.sale.v1.Find
+	11, // 7: seckill.sale.v1.Question.list:type_name -> seckill.sale.v1.List
+	0,  // 8: seckill.sale.v1.Answer.verdict:type_name -> seckill.sale.v1.Verdict
+	13, // 9: seckill.sale.v1.Answer.orders:type_name -> seckill.sale.v1.OrderRecord
+	4,  // 10: seckill.sale.v1.Slots.Decide:input_type -> seckill.sale.v1.Questions
+	1,  // 11: seckill.sale.v1.Slots.Follow:input_type -> seckill.sale.v1.FollowRequest
+	5,  // 12: seckill.sale.v1.Slots.Decide:output_type -> seckill.sale.v1.Answers
+	2,  // 13: seckill.sale.v1.Slots.Follow:output_type -> seckill.sale.v1.Figures
+	12, // [12:14] is the sub-list for method output_type
+	10, // [10:12] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_slots_proto_init() }
@@ -909,7 +1072,7 @@ func file_slots_proto_init() {
 	if File_slots_proto != nil {
 		return
 	}
-	file_slots_proto_msgTypes[2].OneofWrappers = []any{
+	file_slots_proto_msgTypes[5].OneofWrappers = []any{
 		(*Question_Order)(nil),
 		(*Question_Cancel)(nil),
 		(*Question_Pay)(nil),
@@ -922,7 +1085,7 @@ func file_slots_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slots_proto_rawDesc), len(file_slots_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

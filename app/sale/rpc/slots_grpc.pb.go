@@ -22,6 +22,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Slots_Decide_FullMethodName = "/seckill.sale.v1.Slots/Decide"
+	Slots_Follow_FullMethodName = "/seckill.sale.v1.Slots/Follow"
 )
 
 // SlotsClient is the client API for Slots service.
@@ -32,6 +33,11 @@ type SlotsClient interface {
 	// incarnation that is meant in the metadata "incarnation"; any other refuses with
 	// FAILED_PRECONDITION. Answers come in whatever order.
 	Decide(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Questions, Answers], error)
+	// Follow tells the figures of the slots that a process owns: first of all, then of
+	// those that change, a few times a second at most. A message without any says that
+	// the process is there, and nothing has changed. It is meant for an incarnation as
+	// Decide is.
+	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Figures], error)
 }
 
 type slotsClient struct {
@@ -55,6 +61,25 @@ func (c *slotsClient) Decide(ctx context.Context, opts ...grpc.CallOption) (grpc
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Slots_DecideClient = grpc.BidiStreamingClient[Questions, Answers]
 
+func (c *slotsClient) Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Figures], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Slots_ServiceDesc.Streams[1], Slots_Follow_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[FollowRequest, Figures]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Slots_FollowClient = grpc.ServerStreamingClient[Figures]
+
 // SlotsServer is the server API for Slots service.
 // All implementations must embed UnimplementedSlotsServer
 // for forward compatibility.
@@ -63,6 +88,11 @@ type SlotsServer interface {
 	// incarnation that is meant in the metadata "incarnation"; any other refuses with
 	// FAILED_PRECONDITION. Answers come in whatever order.
 	Decide(grpc.BidiStreamingServer[Questions, Answers]) error
+	// Follow tells the figures of the slots that a process owns: first of all, then of
+	// those that change, a few times a second at most. A message without any says that
+	// the process is there, and nothing has changed. It is meant for an incarnation as
+	// Decide is.
+	Follow(*FollowRequest, grpc.ServerStreamingServer[Figures]) error
 	mustEmbedUnimplementedSlotsServer()
 }
 
@@ -75,6 +105,9 @@ type UnimplementedSlotsServer struct{}
 
 func (UnimplementedSlotsServer) Decide(grpc.BidiStreamingServer[Questions, Answers]) error {
 	return status.Error(codes.Unimplemented, "method Decide not implemented")
+}
+func (UnimplementedSlotsServer) Follow(*FollowRequest, grpc.ServerStreamingServer[Figures]) error {
+	return status.Error(codes.Unimplemented, "method Follow not implemented")
 }
 func (UnimplementedSlotsServer) mustEmbedUnimplementedSlotsServer() {}
 func (UnimplementedSlotsServer) testEmbeddedByValue()               {}
@@ -104,6 +137,17 @@ func _Slots_Decide_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Slots_DecideServer = grpc.BidiStreamingServer[Questions, Answers]
 
+func _Slots_Follow_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(FollowRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SlotsServer).Follow(m, &grpc.GenericServerStream[FollowRequest, Figures]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Slots_FollowServer = grpc.ServerStreamingServer[Figures]
+
 // Slots_ServiceDesc is the grpc.ServiceDesc for Slots service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -117,6 +161,11 @@ var Slots_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _Slots_Decide_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Follow",
+			Handler:       _Slots_Follow_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "slots.proto",

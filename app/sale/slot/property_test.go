@@ -118,7 +118,7 @@ type scenario struct {
 // A step happens some time after the one before.
 type step struct {
 	After    time.Duration
-	Kind     string // take, order, pay, cancel
+	Kind     string // take, order, pay, look, cancel, purge
 	Node     int
 	Slot     int
 	User     int
@@ -137,9 +137,12 @@ func scenarios() *rapid.Generator[scenario] {
 		for range s.Nodes {
 			s.Plans = append(s.Plans, rapid.MapOfN(rapid.IntRange(0, 12), rapid.SampledFrom([]fault{refused, lost, unheard, late, dies, diesHeard}), 0, 4).Draw(t, "plan"))
 		}
-		kinds := []string{"order", "order", "order", "take", "pay"}
+		kinds := []string{"order", "order", "order", "take", "pay", "look"}
 		if rapid.Bool().Draw(t, "cancels") {
 			kinds = append(kinds, "cancel")
+		}
+		if rapid.IntRange(0, 3).Draw(t, "purges") == 3 {
+			kinds = append(kinds, "purge")
 		}
 		s.Steps = rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 			return step{
@@ -156,8 +159,9 @@ func scenarios() *rapid.Generator[scenario] {
 	})
 }
 
-// run plays a scenario and says what went wrong.
-func (s scenario) run(t *testing.T) (faults []string) {
+// run plays a scenario and says what went wrong. defect is what is wrong with the
+// processes' stores, if there is anything.
+func (s scenario) run(t *testing.T, defect defect) (faults []string) {
 	w := newWorld(t, s.Nodes, s.Slots, s.Total)
 	w.final = !s.Short && !slices.ContainsFunc(s.Steps, func(x step) bool { return x.Kind == "cancel" })
 	if s.Short {
@@ -165,7 +169,7 @@ func (s scenario) run(t *testing.T) (faults []string) {
 	}
 	var behind, clients sync.WaitGroup
 	for i, n := range w.nodes {
-		n.store = &flaky{Store: w.server.Open(), plan: s.Plans[i], behind: &behind}
+		n.store = defect.above(&flaky{Store: defect.below(w.server.Open()), plan: s.Plans[i], behind: &behind})
 	}
 	for k := range s.Slots {
 		_ = w.take(t.Context(), w.nodes[k%s.Nodes], k)
@@ -194,12 +198,22 @@ func (s scenario) run(t *testing.T) (faults []string) {
 			clients.Go(func() {
 				w.withOrder(t.Context(), d.User, func(ctx context.Context, o *owned, id ulid.ULID) { w.pay(ctx, o, id) })
 			})
+		case "look":
+			clients.Go(func() { w.look(t.Context(), d.User, x.Node) })
+		case "purge":
+			w.purge(t.Context())
 		}
 	}
 	clients.Wait()
+	if w.closedWith() != nil {
+		w.stop()
+		behind.Wait()
+		return w.checkPurged(t.Context())
+	}
 
 	// A process that is well takes everything over, and demand goes on.
 	well := w.process()
+	well.store = defect.above(defect.below(well.store))
 	for k := range s.Slots {
 		err := w.take(t.Context(), well, k)
 		for errors.Is(err, backend.ErrConflict) { // one that was on its way came in between
@@ -239,6 +253,7 @@ func (w *world) drain(ctx context.Context) {
 		err := w.insist(ctx, ledger.Demand{User: fmt.Sprint("last", i), Request: "1", Quantity: 1})
 		if err != nil && !errors.Is(err, slot.ErrSoldOut) {
 			w.blame("drain: %v", err)
+			return
 		}
 	}
 }
@@ -279,7 +294,7 @@ func TestNothingIsOversoldLostOrStranded(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := scenarios().Draw(r, "scenario")
 		var faults []string
-		synctest.Test(t, func(t *testing.T) { faults = s.run(t) })
+		synctest.Test(t, func(t *testing.T) { faults = s.run(t, none) })
 		if len(faults) > 0 {
 			r.Fatalf("%q", faults)
 		}

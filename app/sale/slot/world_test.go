@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/require"
 
+	saleevent "github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
@@ -41,7 +43,8 @@ type world struct {
 	paid   []ulid.ULID
 	faults []string
 
-	final bool // nothing is ever given back: who is told "sold out" must be told the truth
+	final  bool  // nothing is ever given back: who is told "sold out" must be told the truth
+	purged *book // what the log said when the sale was closed, nil: it is not
 }
 
 type process struct {
@@ -53,6 +56,7 @@ func (w *world) process() *process { return &process{w.server.Open(), ulid.Make(
 
 type owned struct {
 	*slot.Owner
+	slot    int
 	kill    context.CancelFunc
 	stopped chan struct{}
 	err     error
@@ -101,7 +105,7 @@ func (w *world) take(ctx context.Context, node *process, k int) error {
 		return err
 	}
 	run, kill := context.WithCancel(context.WithoutCancel(ctx))
-	own := &owned{Owner: o, kill: kill, stopped: make(chan struct{})}
+	own := &owned{Owner: o, slot: k, kill: kill, stopped: make(chan struct{})}
 	go func() {
 		defer close(own.stopped)
 		own.err = o.Run(run)
@@ -155,7 +159,8 @@ func (w *world) order(ctx context.Context, d ledger.Demand) error {
 	defer cancel()
 	order, _, err := o.Order(ctx, d)
 	if errors.Is(err, slot.ErrSoldOut) && w.final {
-		if left := w.terms.Total - w.read().held; left >= d.Quantity { //nolint:contextcheck // reads what is inside the process
+		left := w.terms.Total - w.read().held //nolint:contextcheck // reads what is inside the process
+		if left >= d.Quantity && w.closedWith() == nil {
 			w.blame("%v was told that it is sold out, with %d units left", d, left)
 		}
 	}
@@ -172,15 +177,101 @@ func undecided(err error) bool {
 	return errors.Is(err, slot.ErrUndecided) || errors.Is(err, slot.ErrBusy)
 }
 
-// insist asks until there is an answer.
+// insist asks until there is an answer, or for a minute.
 func (w *world) insist(ctx context.Context, d ledger.Demand) error {
-	for {
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
 		err := w.order(ctx, d)
-		if !undecided(err) || ctx.Err() != nil {
+		if !undecided(err) || ctx.Err() != nil || time.Since(begun) > time.Minute {
 			return err
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
+}
+
+// look lists a buyer's orders at an owner, of those the slot has had. If it answers
+// then with all that was acknowledged before, and as it is.
+func (w *world) look(ctx context.Context, user string, which int) {
+	k := record.SlotOf(user, len(w.owners))
+	var owners []*owned
+	acked, paid := map[ulid.ULID]bool{}, map[ulid.ULID]bool{}
+	w.mu.Lock()
+	for _, o := range append(slices.Clone(w.former), w.owners...) {
+		if o != nil && o.slot == k {
+			owners = append(owners, o)
+		}
+	}
+	for id, o := range w.acked {
+		if o.User == user {
+			acked[id], paid[id] = true, slices.Contains(w.paid, id)
+		}
+	}
+	w.mu.Unlock()
+	if len(owners) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	orders, err := owners[which%len(owners)].OrdersOf(ctx, user)
+	if err != nil {
+		return
+	}
+	for _, o := range orders {
+		if paid[o.ID] && o.Status != ledger.Paid {
+			w.blame("order %s was said to be paid, and then to be %s", o.ID, o.Status)
+		}
+		delete(acked, o.ID)
+	}
+	for id := range acked {
+		w.blame("order %s was acknowledged, and is not in the list of %s", id, user)
+	}
+}
+
+// purge closes the sale, and deletes it as archiving does. Processes that are told
+// nothing of it go on as if it were open.
+func (w *world) purge(ctx context.Context) {
+	if w.closedWith() != nil {
+		return
+	}
+	e, err := saleevent.Close(ctx, w.store, event)
+	require.NoError(w, err)
+	for _, fault := range w.check() { //nolint:contextcheck // reads what is inside the process
+		w.blame("when it was closed: %s", fault)
+	}
+	b := w.read() //nolint:contextcheck // as above
+	w.mu.Lock()
+	w.purged = &b
+	w.mu.Unlock()
+	e.Status = record.StatusArchived
+	w.put(record.EventKey(event), e.Event)
+	entries, _, err := backend.List(ctx, w.store, record.SaleDir(event))
+	require.NoError(w, err)
+	for _, x := range entries {
+		require.NoError(w, w.store.Delete(ctx, x.Key))
+	}
+}
+
+// closedWith is what the log said when the sale was closed, nil if it is not.
+func (w *world) closedWith() *book {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.purged
+}
+
+// checkPurged says what is wrong with a sale that was purged.
+func (w *world) checkPurged(ctx context.Context) []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	faults := w.faults
+	for id := range w.acked {
+		if w.purged.log[id] != 1 {
+			faults = append(faults, fmt.Sprintf("order %s of a sale that was purged", id))
+		}
+	}
+	entries, _, err := backend.List(ctx, w.store, record.SaleDir(event))
+	require.NoError(w, err)
+	for _, e := range entries {
+		faults = append(faults, "a key of a sale that was purged: "+e.Key)
+	}
+	return faults
 }
 
 // stop ends all owners in good order.

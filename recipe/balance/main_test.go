@@ -3,7 +3,6 @@ package balance_test
 import (
 	"fmt"
 	"log/slog"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -17,10 +16,10 @@ import (
 func TestMain(m *testing.M) { stores.Main(m, nil) }
 
 // follow makes a cluster of a store's nodes and runs it.
-func follow(t *testing.T, s backend.Store) (*balance.Cluster, *logbook) {
+func follow(t *testing.T, s backend.Store) (*balance.Cluster, *stores.Logbook) {
 	t.Helper()
 	d := registry.NewDirectory(s, "", nil)
-	log := &logbook{}
+	log := &stores.Logbook{}
 	c := balance.NewCluster(d, balance.Config{Logger: slog.New(slog.NewTextHandler(log, nil))})
 	stores.Start(t, d.Run)
 	stores.Start(t, c.Run)
@@ -52,21 +51,3 @@ func goesTo(t *testing.T, c *balance.Cluster, want string) {
 }
 
 func node(n int) string { return fmt.Sprintf(`{"addr":"10.0.0.%d:80"}`, n) }
-
-type logbook struct {
-	mu   sync.Mutex
-	text []byte
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.text = append(l.text, p...)
-	return len(p), nil
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return string(l.text)
-}

@@ -218,14 +218,14 @@ func testLost(t *testing.T, take func(t *testing.T, s stores.Space, held *lock.H
 	t.Helper()
 	stores.Each(t, func(t *testing.T, s stores.Space) {
 		store := s.Open(t)
-		var log logbook
-		held := acquire(t, newLock(t, store, lock.Config{TTL: 5 * time.Second, Logger: log.logger()}))
+		var log stores.Logbook
+		held := acquire(t, newLock(t, store, lock.Config{TTL: 5 * time.Second, Logger: log.Logger()}))
 		next := begin(t.Context(), t, newLock(t, s.Open(t), lock.Config{}))
 		awaitLine(t, store, 2)
 		take(t, s, held)
 		awaitLost(t, held)
 		require.ErrorIs(t, held.Err(), backend.ErrLeaseLost)
-		assert.Equal(t, 1, log.count("the lock was lost"))
+		assert.Equal(t, 1, log.Count("the lock was lost"))
 		require.ErrorIs(t, write(t, store, held), backend.ErrConflict)
 		require.NoError(t, write(t, store, next.succeeds(t)))
 		require.ErrorIs(t, write(t, store, held), backend.ErrConflict)
@@ -236,9 +236,9 @@ func testLost(t *testing.T, take func(t *testing.T, s stores.Space, held *lock.H
 func TestPlaceLost(t *testing.T) {
 	stores.Each(t, func(t *testing.T, s stores.Space) {
 		store := s.Open(t)
-		var log logbook
+		var log stores.Logbook
 		held := acquire(t, newLock(t, store, lock.Config{}))
-		waits := newLock(t, s.Open(t), lock.Config{TTL: time.Second, Logger: log.logger()})
+		waits := newLock(t, s.Open(t), lock.Config{TTL: time.Second, Logger: log.Logger()})
 		for i, take := range []func(place backend.Entry){
 			func(place backend.Entry) { s.Delete(t, place.Key) }, // found when it would be its turn, or the key before changes
 			func(place backend.Entry) { s.Revoke(t, place.Lease) },
@@ -254,7 +254,7 @@ func TestPlaceLost(t *testing.T) {
 			held = next.succeeds(t)
 			assert.Greater(t, held.Token(), place.Revision)
 			require.NoError(t, write(t, store, held))
-			assert.Equal(t, i+1, log.count("will be tried"))
+			assert.Equal(t, i+1, log.Count("will be tried"))
 		}
 	})
 }
@@ -274,13 +274,13 @@ func TestForeignKeys(t *testing.T) {
 		for _, foreign := range []string{"garbage", "01ARZ3NDEKTSV4RRFFQ69G5FAV", "01ARZ3NDEKTSV4RRFFQ69G5FAV/x"} {
 			s.Put(t, name+"/"+foreign, "null")
 		}
-		var log logbook
+		var log stores.Logbook
 		store := s.Open(t)
-		l := newLock(t, store, lock.Config{Logger: log.logger()})
+		l := newLock(t, store, lock.Config{Logger: log.Logger()})
 		held := acquire(t, l)
 		_, err := l.TryAcquire(t.Context())
 		require.ErrorIs(t, err, lock.ErrLocked)
-		assert.Equal(t, 3, log.count("not a place in line"), "each once: %q", log.lines)
+		assert.Equal(t, 3, log.Count("not a place in line"), "each once: %q", log.String())
 		require.NoError(t, held.Release(t.Context()))
 		assert.Len(t, line(t, store), 3)
 	})

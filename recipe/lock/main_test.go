@@ -3,9 +3,7 @@ package lock_test
 import (
 	"context"
 	"iter"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -145,34 +143,6 @@ func (c *counting) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[bac
 			}
 		}
 	}
-}
-
-// logbook keeps what is logged as warning or error.
-type logbook struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(p))
-	return len(p), nil
-}
-
-func (l *logbook) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
-}
-
-func (l *logbook) count(text string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range l.lines {
-		if strings.Contains(line, text) {
-			n++
-		}
-	}
-	return n
 }
 
 func TestNewRefuses(t *testing.T) {

@@ -142,9 +142,9 @@ func inBubble(t *testing.T, f func(t *testing.T, space *stores.Memory, store *st
 func TestLostAnswer(t *testing.T) {
 	inBubble(t, func(t *testing.T, _ *stores.Memory, store *stores.Faulty, other backend.Store) {
 		store.Set(stores.Hooks{AfterPut: func(string) error { return backend.ErrUnknown }})
-		var log logbook
-		held := acquire(t, newLock(t, store, lock.Config{Logger: log.logger()}))
-		assert.Zero(t, log.count(""))
+		var log stores.Logbook
+		held := acquire(t, newLock(t, store, lock.Config{Logger: log.Logger()}))
+		assert.Zero(t, log.Count(""))
 		places := line(t, other)
 		require.Len(t, places, 1)
 		assert.Equal(t, places[0].Revision, held.Token())
@@ -192,16 +192,16 @@ func TestWaitsForAStoreThatIsAway(t *testing.T) {
 		t.Run(class.Error(), func(t *testing.T) {
 			inBubble(t, func(t *testing.T, _ *stores.Memory, store *stores.Faulty, _ backend.Store) {
 				var calls atomic.Int64
-				var log logbook
+				var log stores.Logbook
 				store.Set(stores.Hooks{Lease: func() error { calls.Add(1); return class }})
-				l := newLock(t, store, lock.Config{Logger: log.logger()})
+				l := newLock(t, store, lock.Config{Logger: log.Logger()})
 				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 				defer cancel()
 				_, err := l.Acquire(ctx)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				require.ErrorIs(t, err, backend.ErrUnavailable)
 				assert.Less(t, calls.Load(), int64(3000))
-				assert.Equal(t, 1, log.count("will be tried"))
+				assert.Equal(t, 1, log.Count("will be tried"))
 
 				waits := begin(t.Context(), t, l)
 				time.Sleep(time.Minute)
@@ -338,13 +338,13 @@ func TestCanNotBeWatched(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		space := stores.NewMemory()
 		store := &counting{Store: unwatchable{space.Open(t)}}
-		var log logbook
-		held := acquire(t, newLock(t, store, lock.Config{Logger: log.logger()}))
+		var log stores.Logbook
+		held := acquire(t, newLock(t, store, lock.Config{Logger: log.Logger()}))
 		before := store.calls.Load()
 		time.Sleep(time.Hour)
 		rounds := (store.calls.Load() - before) / 4 // a read and a watch, each with an answer
 		assert.Less(t, rounds, int64(3600))
-		assert.Equal(t, 1, log.count("will be tried"))
+		assert.Equal(t, 1, log.Count("will be tried"))
 		assert.False(t, isClosed(held.Lost()))
 
 		space.Delete(t, held.Guard().Key)

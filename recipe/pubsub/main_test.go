@@ -3,8 +3,6 @@ package pubsub_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -124,26 +122,4 @@ func inOrder(t *testing.T, messages []pubsub.Message) {
 	for i := 1; i < len(messages); i++ {
 		assert.Greater(t, messages[i].Revision, messages[i-1].Revision)
 	}
-}
-
-// logbook keeps what is logged as warning or error.
-type logbook struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *logbook) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *logbook) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }

@@ -368,13 +368,13 @@ func TestSurvivesARestartOfTheStore(t *testing.T) {
 func TestGarbageIsNamed(t *testing.T) {
 	const id = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 	stores.Each(t, func(t *testing.T, s stores.Space) {
-		var log logbook
+		var log stores.Logbook
 		foreign := []string{
 			"stray", "topic/", "topic/x", "topic/" + id, "topic/" + id + "-1", "topic/" + id + "-0000000000000000",
 			"topic/" + id + "-00000000000000x1", "topic/" + id + "-+000000000000001", "topic/" + strings.ToLower(id) + "-0000000000000001",
 			"topic/" + id + "-99999999999999999", id + "-0000000000000001", "topic/x" + id + "-0000000000000001",
 		}
-		_, all, _ := subscribe(t, s.Open(t), pubsub.SubscriberConfig{Retained: true, Logger: log.logger()})
+		_, all, _ := subscribe(t, s.Open(t), pubsub.SubscriberConfig{Retained: true, Logger: log.Logger()})
 		for _, key := range foreign {
 			s.Put(t, dir+key, "null")
 		}

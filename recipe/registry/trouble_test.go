@@ -2,9 +2,7 @@ package registry_test
 
 import (
 	"fmt"
-	"log/slog"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,41 +16,12 @@ import (
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-// logbook keeps what is logged as warning or error.
-type logbook struct {
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *logbook) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, string(p))
-	return len(p), nil
-}
-
-func (l *logbook) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelWarn}))
-}
-
-// count counts the lines with a text, and forgets nothing.
-func (l *logbook) count(text string) (n int) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, line := range l.lines {
-		if strings.Contains(line, text) {
-			n++
-		}
-	}
-	return n
-}
-
 // A fault is what a registration runs into, on a store in a bubble.
 type fault struct {
 	space *stores.Memory
 	store *stores.Faulty // the registration's
 	other backend.Store  // somebody else's
-	log   logbook
+	log   stores.Logbook
 }
 
 func inBubble(t *testing.T, f func(t *testing.T, x *fault)) {
@@ -65,7 +34,7 @@ func inBubble(t *testing.T, f func(t *testing.T, x *fault)) {
 
 func (x *fault) register(t *testing.T, incarnation string) (r *registry.Registration, stop func() error) {
 	t.Helper()
-	return run(t, x.store, registry.Config{Node: node(incarnation), Logger: x.log.logger()})
+	return run(t, x.store, registry.Config{Node: node(incarnation), Logger: x.log.Logger()})
 }
 
 // always is a hook that fails and counts.
@@ -103,11 +72,11 @@ func testNeverGivesUp(t *testing.T, x *fault, call string, class error) {
 	assert.LessOrEqual(t, time.Since(r.Status().LastErrorAt), 5*time.Second)
 	assert.Greater(t, calls.Load(), int64(700), "it goes on trying")
 	assert.Less(t, calls.Load(), int64(3000), "but never busily")
-	assert.Equal(t, 1, x.log.count("will be tried"), "logged once: %q", x.log.lines)
+	assert.Equal(t, 1, x.log.Count("will be tried"), "logged once: %q", x.log.String())
 
 	x.store.Set(stores.Hooks{Put: func(string) error { return fmt.Errorf("%w: something else", class) }})
 	time.Sleep(time.Minute)
-	assert.Equal(t, 2, x.log.count("will be tried"), "and once more when it changes: %q", x.log.lines)
+	assert.Equal(t, 2, x.log.Count("will be tried"), "and once more when it changes: %q", x.log.String())
 
 	x.store.Set(stores.Hooks{})
 	<-r.Ready()
@@ -117,7 +86,7 @@ func testNeverGivesUp(t *testing.T, x *fault, call string, class error) {
 	x.store.Set(hooks[call])
 	x.space.Revoke(t, r.Status().Lease)
 	time.Sleep(time.Minute)
-	assert.Equal(t, 2, x.log.count(": attempt"), "after it has worked for a while, it is news again: %q", x.log.lines)
+	assert.Equal(t, 2, x.log.Count(": attempt"), "after it has worked for a while, it is news again: %q", x.log.String())
 	x.store.Set(stores.Hooks{})
 	awaitListed(t, x.other, r)
 	require.NoError(t, stop())
@@ -241,7 +210,7 @@ func TestALaterIncarnationSeenInPassing(t *testing.T) {
 		time.Sleep(time.Hour)
 		assert.Equal(t, second, r.Status().ReplacedBy)
 		absent(t, x.other, key)
-		assert.Equal(t, 1, x.log.count("replaced by a later process"))
+		assert.Equal(t, 1, x.log.Count("replaced by a later process"))
 	})
 }
 
@@ -334,7 +303,7 @@ func TestRefusedWatch(t *testing.T) {
 		time.Sleep(time.Hour)
 		assert.Less(t, calls.Load(), int64(3000))
 		assert.Contains(t, r.Status().LastError, "denied")
-		assert.Equal(t, 1, x.log.count("will be tried"))
+		assert.Equal(t, 1, x.log.Count("will be tried"))
 
 		x.store.Set(stores.Hooks{})
 		stores.Wait(t, "put back", func() bool { return r.Status().Revision > 1 })
@@ -377,16 +346,16 @@ func TestTTLThatNoStoreTakesEndsRun(t *testing.T) {
 
 func TestDeregisteringFromAStoreThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var log logbook
+		var log stores.Logbook
 		space := stores.NewMemory()
 		store, other := space.Client(t), space.Open(t)
-		r, stop := run(t, store, registry.Config{Node: node(first), Logger: log.logger()})
+		r, stop := run(t, store, registry.Config{Node: node(first), Logger: log.Logger()})
 		<-r.Ready()
 		store.Cut()
 		begun := time.Now()
 		require.ErrorIs(t, stop(), backend.ErrUnavailable)
 		assert.LessOrEqual(t, time.Since(begun), 5*time.Second)
-		assert.Equal(t, 1, log.count("not deregistered"))
+		assert.Equal(t, 1, log.Count("not deregistered"))
 		assert.False(t, r.Registered())
 		stores.Wait(t, "expired", func() bool {
 			_, err := other.Get(t.Context(), key)

@@ -30,7 +30,7 @@ type fault struct {
 	desk     *desk
 	w        *tasks.Worker
 	stopWork func() error
-	log      logbook // the worker's
+	log      stores.Logbook // the worker's
 }
 
 func inBubble(t *testing.T, f func(t *testing.T, x *fault)) {

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -139,16 +140,25 @@ func open(t *testing.T, s stores.Space, total int64, slots int) *floor {
 }
 
 // join starts a process and takes down what it says.
-func (f *floor) join() *stores.Process {
+func (f *floor) join() (p *stores.Process, incarnation string) {
 	f.Helper()
-	p := stores.Spawn(f, f.space, "node", f.event.ID.String())
-	p.Await(f, "up ")
+	p = stores.Spawn(f, f.space, "node", f.event.ID.String())
+	incarnation = p.Await(f, "up ")
+	stores.Wait(f, incarnation+" is listed", func() bool { return f.lists(incarnation) })
 	f.hearing.Go(func() {
 		for line := range p.Said {
 			f.hear(strings.Fields(line))
 		}
 	})
-	return p
+	return p, incarnation
+}
+
+// lists reports whether a process is registered.
+func (f *floor) lists(incarnation string) bool {
+	f.Helper()
+	nodes, err := registry.NewDirectory(f.store, "", nil).Fetch(f.Context())
+	require.NoError(f, err)
+	return slices.ContainsFunc(nodes, func(n registry.Node) bool { return n.Incarnation == incarnation })
 }
 
 func (f *floor) hear(words []string) {
@@ -207,7 +217,9 @@ func TestSaleWithProcessesThatDie(t *testing.T) {
 	stores.EachServer(t, func(t *testing.T, s stores.Space) {
 		const total, buyers = 1000, 2000
 		f := open(t, s, total, 8)
-		first, second, third := f.join(), f.join(), f.join()
+		first, _ := f.join()
+		second, _ := f.join()
+		third, paused := f.join()
 		for i := range buyers / 100 {
 			p := []*stores.Process{first, second, third}[i%3]
 			p.Tell(t, fmt.Sprintf("buy %d %d", 100*i, 100*i+100))
@@ -216,10 +228,10 @@ func TestSaleWithProcessesThatDie(t *testing.T) {
 			}
 			if i == 9 {
 				second.Kill()
-				second = f.join()
+				second, _ = f.join()
 			}
 		}
-		time.Sleep(5 * time.Second) // past the lease of the one that is paused
+		stores.Wait(t, "the lease of the paused one has run out", func() bool { return !f.lists(paused) })
 		third.Resume(t)
 		// The killed one's buyers come back, elsewhere.
 		stores.Wait(t, "all who can are answered", func() bool {

@@ -242,33 +242,42 @@ func (d *Desk) askUser(ctx context.Context, event ulid.ULID, user string, ask fu
 // Every question can be put more than once. Only so many wait for a slot that has no
 // owner at present; others are refused: slot.ErrBusy.
 func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() *rpc.Question) (rpc.Reply, error) {
-	waiting := false
-	for {
-		at, err := d.place(event, k)
-		if err != nil {
-			return rpc.Reply{}, err
-		}
-		reply, err := d.put(ctx, at, question())
-		if !errors.Is(err, slot.ErrUndecided) || ctx.Err() != nil {
-			return reply, err
-		}
-		if !waiting {
-			if !d.room.enter(event, k) {
-				return rpc.Reply{}, crowded(err)
-			}
-			defer d.room.leave(event, k)
-			waiting = true
-		}
+	reply, moved, err := d.try(ctx, event, k, question())
+	if !mayTryAgain(ctx, err) {
+		return reply, err
+	}
+	if !d.room.enter(event, k) {
+		return rpc.Reply{}, crowded(err)
+	}
+	defer d.room.leave(event, k)
+	for mayTryAgain(ctx, err) {
 		timer := time.NewTimer(retryPause)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return rpc.Reply{}, fmt.Errorf("%w: %w", err, context.Cause(ctx))
-		case <-at.Moved:
+		case <-moved:
 		case <-timer.C:
 		}
 		timer.Stop()
+		reply, moved, err = d.try(ctx, event, k, question())
 	}
+	return reply, err
+}
+
+func mayTryAgain(ctx context.Context, err error) bool {
+	return errors.Is(err, slot.ErrUndecided) && !errors.Is(err, errOutOfPlace) && ctx.Err() == nil
+}
+
+// try puts a question once. moved is closed when the slot may be decided elsewhere;
+// nil: nobody tells.
+func (d *Desk) try(ctx context.Context, event ulid.ULID, k int, q *rpc.Question) (reply rpc.Reply, moved <-chan struct{}, err error) {
+	at, err := d.place(event, k)
+	if err != nil {
+		return rpc.Reply{}, nil, err
+	}
+	reply, err = d.put(ctx, at, q)
+	return reply, at.Moved, err
 }
 
 var errOutOfPlace = fmt.Errorf("this process has lost its place in the cluster: %w", slot.ErrUndecided)

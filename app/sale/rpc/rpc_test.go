@@ -2,6 +2,7 @@ package rpc_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -202,4 +203,43 @@ func TestNoAnswer(t *testing.T) {
 	defer cancel()
 	_, err = c.Ask(ctx, "x", listener.Addr().String(), order("ann", 1))
 	require.ErrorIs(t, err, slot.ErrUndecided)
+}
+
+// Only so many wait for the answers of a process. Others are told at once that they
+// were not asked for.
+func TestTooManyWait(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { _ = listener.Close() }()
+	c := newClient(t)
+	ask := func(ctx context.Context) error {
+		_, err := c.Ask(ctx, "x", listener.Addr().String(), order("ann", 1))
+		return err
+	}
+	isBusy := func() bool {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		err := ask(ctx)
+		if errors.Is(err, slot.ErrBusy) {
+			return true
+		}
+		require.ErrorIs(t, err, slot.ErrUndecided)
+		return false
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	var waiting sync.WaitGroup
+	for range 16384 {
+		waiting.Go(func() {
+			for ctx.Err() == nil {
+				_ = ask(ctx)
+			}
+		})
+	}
+	for !isBusy() {
+		require.NoError(t, ctx.Err(), "all wait")
+	}
+	cancel()
+	waiting.Wait()
+	assert.False(t, isBusy())
 }

@@ -56,6 +56,8 @@ func (s *server) Decide(stream grpc.BidiStreamingServer[Questions, Answers]) err
 	go func() {
 		sent <- answers.drain(func(all []*Answer) error { return stream.Send(&Answers{Answers: all}) })
 	}()
+	// Who asks more at once than a client does is read no further until there are answers.
+	places := make(chan struct{}, maxWaiting)
 	var failed error
 	for failed == nil {
 		var asked *Questions
@@ -63,7 +65,11 @@ func (s *server) Decide(stream grpc.BidiStreamingServer[Questions, Answers]) err
 			break
 		}
 		for _, q := range asked.GetQuestions() {
-			working.Go(func() { answers.add(s.answer(stream.Context(), q)) })
+			places <- struct{}{}
+			working.Go(func() {
+				defer func() { <-places }()
+				answers.add(s.answer(stream.Context(), q))
+			})
 		}
 	}
 	working.Wait()

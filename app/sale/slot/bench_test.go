@@ -19,6 +19,24 @@ import (
 
 // BenchmarkOrders measures one slot, with a thousand buyers waiting at a time.
 func BenchmarkOrders(b *testing.B) {
+	var buyers atomic.Int64
+	measure(b, "orders/s", func(ctx context.Context, o *slot.Owner) error {
+		_, _, err := o.Order(ctx, ledger.Demand{User: fmt.Sprint("u", buyers.Add(1)), Request: "1", Quantity: 1})
+		return err
+	})
+}
+
+// BenchmarkReads measures how many look at their orders of one slot, as many at a
+// time, while nobody orders: the store is asked whether what they see still holds.
+func BenchmarkReads(b *testing.B) {
+	measure(b, "reads/s", func(ctx context.Context, o *slot.Owner) error {
+		_, err := o.OrdersOf(ctx, "u")
+		return err
+	})
+}
+
+func measure(b *testing.B, unit string, ask func(context.Context, *slot.Owner) error) {
+	b.Helper()
 	stores.BenchServer(b, func(b *testing.B, space stores.Space) {
 		b.Helper()
 		const total = record.MaxTotal
@@ -37,18 +55,16 @@ func BenchmarkOrders(b *testing.B) {
 		require.NoError(b, err)
 		stop := stores.Start(b, o.Run)
 
-		var buyers atomic.Int64
 		b.SetParallelism(500)
 		b.ResetTimer()
 		b.RunParallel(func(p *testing.PB) {
 			for p.Next() {
-				d := ledger.Demand{User: fmt.Sprint("u", buyers.Add(1)), Request: "1", Quantity: 1}
-				if _, _, err := o.Order(context.WithoutCancel(b.Context()), d); err != nil {
+				if err := ask(context.WithoutCancel(b.Context()), o); err != nil {
 					b.Error(err)
 				}
 			}
 		})
-		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "orders/s")
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), unit)
 		require.NoError(b, stop())
 	})
 }

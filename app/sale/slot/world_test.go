@@ -241,7 +241,7 @@ func (w *world) purge(ctx context.Context) {
 	w.purged = &b
 	w.mu.Unlock()
 	e.Status = record.StatusArchived
-	w.put(record.EventKey(event), e.Event)
+	w.put(record.EventKey(event), e.Event) //nolint:contextcheck // as above
 	entries, _, err := backend.List(ctx, w.store, record.SaleDir(event))
 	require.NoError(w, err)
 	for _, x := range entries {

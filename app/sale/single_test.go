@@ -206,8 +206,10 @@ func TestFloodWhileNobodyOwnsTheSlot(t *testing.T) {
 		flood(5000)
 		assert.EqualValues(t, 4096, undecided.Load())
 		assert.EqualValues(t, 5000-4096, busy.Load())
-		flood(4096)
-		assert.EqualValues(t, 2*4096, undecided.Load(), "all places are free again")
+		for i := range 4 {
+			flood(4096)
+			assert.EqualValues(t, (i+2)*4096, undecided.Load(), "all places are free again")
+		}
 		release()
 		time.Sleep(5 * time.Second)
 		_, err := order(t, s.Desk, e.ID, "ann", "1")

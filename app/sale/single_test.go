@@ -258,7 +258,8 @@ func TestFigures(t *testing.T) {
 		})
 		shops = append(shops, s)
 	}
-	e := publish(t, shops[0].store, 20, 8)
+	const total = 200 // enough that slots have some in stock
+	e := publish(t, shops[0].store, total, 8)
 	_, ok := shops[0].Figures(ulid.Make())
 	assert.False(t, ok)
 	var told atomic.Int64
@@ -280,7 +281,7 @@ func TestFigures(t *testing.T) {
 		for _, s := range shops {
 			stores.Wait(t, fmt.Sprint(held, " units are seen to be sold"), func() bool {
 				f, ok := s.Figures(e.ID)
-				return ok && f.Held == held && f.Remaining == 20-held && f.SoldOut == soldOut && s.SoldOut(e.ID) == soldOut
+				return ok && f.Held == held && f.Remaining == total-held && f.SoldOut == soldOut && s.SoldOut(e.ID) == soldOut
 			})
 		}
 	}
@@ -290,18 +291,18 @@ func TestFigures(t *testing.T) {
 		require.NoError(t, err)
 	}
 	agree(12, false)
-	var first ledger.Order
-	for i := range 8 {
+	var one ledger.Order
+	for i := range total - 12 {
 		o, err := order(t, shops[i%2].Desk, e.ID, fmt.Sprint("v", i), "1")
 		require.NoError(t, err)
-		first = o
+		one = o
 	}
 	_, err := order(t, shops[0].Desk, e.ID, "late", "1")
 	require.ErrorIs(t, err, slot.ErrSoldOut)
-	agree(20, true)
-	_, err = shops[0].Cancel(t.Context(), e.ID, "v7", first.ID)
+	agree(total, true)
+	_, err = shops[0].Cancel(t.Context(), e.ID, one.User, one.ID)
 	require.NoError(t, err)
-	agree(19, false)
+	agree(total-1, false)
 	assert.Positive(t, told.Load())
 
 	shops[1].stop() // what it has sold is not forgotten
@@ -312,6 +313,6 @@ func TestFigures(t *testing.T) {
 				return false
 			}
 		}
-		return f.Held == 19
+		return f.Held == total-1
 	})
 }

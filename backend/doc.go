@@ -101,6 +101,7 @@
 // A Store around a Store adds one thing to every driver, as [Prefix] and the
 // packages metrics and trace do. It hands a [Lease] on as it got it: drivers
 // know their own by type, and one inside another is a lease of another store to
-// them. Contexts and errors go through as they are. What a driver has beyond the
-// five methods is hidden by a wrapper, so one that needs it is the innermost.
+// them. Contexts and errors go through as they are. It passes Space on with
+// [SpaceOf]. What else a driver has beyond the five methods is hidden by a
+// wrapper, so one that needs it is the innermost.
 package backend

@@ -101,6 +101,8 @@ func (p *prefixed) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[Upd
 	}
 }
 
+func (p *prefixed) Space(ctx context.Context) (Space, error) { return SpaceOf(ctx, p.store) }
+
 // strip takes the prefix off an update's keys. A key that is not a key without
 // it (the prefix "a" covers "a/b") is foreign here and left out.
 func (p *prefixed) strip(u Update) Update {

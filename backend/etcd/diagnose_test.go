@@ -62,6 +62,18 @@ func unlooked(looked map[string]backend.Verdict) map[string]backend.Verdict {
 	return all
 }
 
+func TestSpaceIsUnknownWhereNothingAnswers(t *testing.T) {
+	cfg := on(nowhere(t))
+	cfg.RequestTimeout = 100 * time.Millisecond
+	s := open(t, cfg)
+	_, err := s.Space(t.Context())
+	require.ErrorIs(t, err, backend.ErrUnavailable)
+	require.ErrorContains(t, err, "connection refused")
+	require.NoError(t, s.Close())
+	_, err = s.Space(t.Context())
+	require.ErrorIs(t, err, backend.ErrClosed)
+}
+
 // nowhere is an address at which nothing listens.
 func nowhere(t *testing.T) string {
 	t.Helper()
@@ -200,6 +212,11 @@ func TestDiagnoseSpace(t *testing.T) {
 	}, patience, 10*time.Millisecond)
 	assert.Regexp(t, `^\d\.\d MiB of 4\.0 MiB \(([89]|1\d)\d%\)$`, d["quota"].Found)
 	assert.Contains(t, d["quota"].Remedy, " defrag --cluster\n")
+	space, err := s.Space(t.Context())
+	require.NoError(t, err)
+	assert.EqualValues(t, 4<<20, space.Quota)
+	assert.Greater(t, space.Used, int64(27*128<<10))
+	assert.LessOrEqual(t, space.InUse, space.Used)
 
 	var full error
 	for full == nil {
@@ -207,6 +224,9 @@ func TestDiagnoseSpace(t *testing.T) {
 	}
 	require.ErrorIs(t, full, backend.ErrFull)
 	d = diagnose(t, s)
+	space, err = s.Space(t.Context())
+	require.NoError(t, err)
+	assert.Zero(t, space.Left(), "%+v", space)
 	assert.Equal(t, backend.VerdictFail, d["alarms"].Verdict)
 	assert.Regexp(t, `^NOSPACE at member [0-9a-f]+$`, d["alarms"].Found)
 

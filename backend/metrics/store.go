@@ -39,6 +39,7 @@ type Store struct {
 
 var (
 	_ backend.Store        = (*Store)(nil)
+	_ backend.Spacious     = (*Store)(nil)
 	_ prometheus.Collector = (*Store)(nil)
 )
 
@@ -116,6 +117,12 @@ func (s *Store) Delete(ctx context.Context, key string, conds ...backend.Conditi
 	err := s.store.Delete(ctx, key, conds...)
 	s.del.done(began, outcome.Of(err))
 	return err
+}
+
+// Space implements [backend.Spacious]. It is not timed: it is no call that a
+// program's work waits for.
+func (s *Store) Space(ctx context.Context) (backend.Space, error) {
+	return backend.SpaceOf(ctx, s.store)
 }
 
 // WatchPrefix implements [backend.Store].

@@ -402,3 +402,14 @@ func watch(t *testing.T, s backend.Store, prefix string) (end func() error) {
 		return <-ended
 	}
 }
+
+// limited is a store with a quota.
+type limited struct{ backend.Store }
+
+func (limited) Space(context.Context) (backend.Space, error) { return backend.Space{Quota: 7}, nil }
+
+func TestSpaceIsPassedOn(t *testing.T) {
+	space, err := backend.SpaceOf(t.Context(), metrics.New(limited{}))
+	require.NoError(t, err)
+	assert.EqualValues(t, 7, space.Quota)
+}

@@ -163,6 +163,11 @@ func (t *traced) Delete(ctx context.Context, key string, conds ...backend.Condit
 	return err
 }
 
+// Space implements [backend.Spacious], without a span.
+func (t *traced) Space(ctx context.Context) (backend.Space, error) {
+	return backend.SpaceOf(ctx, t.store)
+}
+
 // WatchPrefix implements [backend.Store].
 func (t *traced) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
 	return func(yield func(backend.Update, error) bool) {

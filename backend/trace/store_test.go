@@ -294,3 +294,14 @@ func TestAProviderThatRecordsNothing(t *testing.T) {
 	_, err = s.Get(t.Context(), "b")
 	require.ErrorIs(t, err, backend.ErrNotFound)
 }
+
+// limited is a store with a quota.
+type limited struct{ backend.Store }
+
+func (limited) Space(context.Context) (backend.Space, error) { return backend.Space{Quota: 7}, nil }
+
+func TestSpaceIsPassedOn(t *testing.T) {
+	space, err := backend.SpaceOf(t.Context(), trace.New(limited{}, noop.NewTracerProvider(), trace.Options{}))
+	require.NoError(t, err)
+	assert.EqualValues(t, 7, space.Quota)
+}

@@ -1,5 +1,5 @@
 // Package event is the life of a sale's event in the store: it is drafted,
-// published, suspended, and closed for good.
+// published, suspended, closed for good, and archived.
 //
 // Each step is a conditional write or several that can be repeated: after a crash
 // in between, whoever calls the same function again finishes it. Two callers at
@@ -87,8 +87,10 @@ func Edit(ctx context.Context, s backend.Store, seen Event, change func(*record.
 }
 
 // Publish makes a draft sell: it makes the pool and the slots, and then the event
-// is online. One that is online is no error. Errors: ErrStatus, ErrNotFound,
-// record.ErrCorrupt, and the store's; after any but ErrStatus call it again.
+// is online. One that is online is no error. Errors: ErrStatus, ErrNotFound, a
+// *RoomError (ErrNoRoom) where the store tells how much room it has
+// ([backend.SpaceOf]) and that is not enough, record.ErrCorrupt, and the store's;
+// after any but ErrStatus and ErrNoRoom call it again.
 func Publish(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
 	e, err := Get(ctx, s, id)
 	if err != nil {
@@ -98,6 +100,9 @@ func Publish(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) 
 	case record.StatusOnline:
 		return e, nil
 	case record.StatusDraft:
+		if err := e.checkRoom(ctx, s); err != nil {
+			return Event{}, err
+		}
 		if e, err = e.become(ctx, s, record.StatusPublishing); err != nil {
 			return Event{}, err
 		}
@@ -160,8 +165,8 @@ func move(ctx context.Context, s backend.Store, id ulid.ULID, from, to record.St
 
 // Close ends a sale for good: it takes every slot from its owner, after which
 // nothing is written to the logs any more. Units that are in orders not yet paid
-// stay as they are. A closed one is no error. Errors: ErrStatus for a draft, and
-// the store's; then call it again.
+// stay as they are. A closed one is no error. Errors: ErrStatus for a draft or an
+// archived one, and the store's; then call it again.
 func Close(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
 	e, err := Get(ctx, s, id)
 	if err != nil {
@@ -208,6 +213,16 @@ func (e Event) closeSlot(ctx context.Context, s backend.Store, k int) error {
 }
 
 var errIsClosed = errors.New("the slot is closed")
+
+// Archive makes a closed event a tombstone, of which the sale may be deleted: whoever
+// calls it has that elsewhere. The event must be as it was seen. Errors: ErrStatus,
+// ErrConflict, and the store's; after ErrUnknown read the event again.
+func Archive(ctx context.Context, s backend.Store, seen Event) (Event, error) {
+	if seen.Status != record.StatusClosed {
+		return Event{}, fault(seen, record.StatusClosed)
+	}
+	return seen.become(ctx, s, record.StatusArchived)
+}
 
 // unchanged is the condition that the event is as it was read.
 func (e Event) unchanged() backend.Condition {

@@ -25,9 +25,13 @@ func draft() record.Event {
 	}
 }
 
-func create(t *testing.T, s backend.Store) event.Event {
+func create(t *testing.T, s backend.Store, total ...int64) event.Event {
 	t.Helper()
-	e, err := event.Create(t.Context(), s, draft())
+	d := draft()
+	if len(total) > 0 {
+		d.Total = total[0]
+	}
+	e, err := event.Create(t.Context(), s, d)
 	require.NoError(t, err)
 	return e
 }
@@ -92,9 +96,22 @@ func TestLife(t *testing.T) {
 	again, err = event.Close(t.Context(), s, e.ID)
 	require.NoError(t, err)
 	assert.Equal(t, e, again)
-	for _, step := range []func(context.Context, backend.Store, ulid.ULID) (event.Event, error){event.Publish, event.Suspend, event.Resume} {
+	type step func(context.Context, backend.Store, ulid.ULID) (event.Event, error)
+	for _, step := range []step{event.Publish, event.Suspend, event.Resume} {
 		_, err := step(t.Context(), s, e.ID)
 		require.ErrorIs(t, err, event.ErrStatus, "closed is for good")
+	}
+
+	_, err = event.Archive(t.Context(), s, create(t, s))
+	require.ErrorIs(t, err, event.ErrStatus, "only what is closed is archived")
+	archived, err := event.Archive(t.Context(), s, e)
+	require.NoError(t, err)
+	assert.Equal(t, record.StatusArchived, archived.Status)
+	_, err = event.Archive(t.Context(), s, e)
+	require.ErrorIs(t, err, backend.ErrConflict, "it has changed since")
+	for _, step := range []step{event.Publish, event.Suspend, event.Resume, event.Close} {
+		_, err := step(t.Context(), s, e.ID)
+		require.ErrorIs(t, err, event.ErrStatus, "archived is for good")
 	}
 }
 

@@ -375,3 +375,31 @@ func TestDecodeJSON(t *testing.T) {
 		require.ErrorContains(t, err, "sales/x/pool")
 	}
 }
+
+func TestPublicID(t *testing.T) {
+	id := record.PublicID(event, order)
+	assert.Len(t, id, 53)
+	e, o, err := record.ParsePublicID(id)
+	require.NoError(t, err)
+	assert.Equal(t, event, e)
+	assert.Equal(t, order, o)
+	for _, bad := range []string{"", "-", id[:52], id + "0", strings.ToLower(id), event.String() + order.String(), id + "-" + id} {
+		_, _, err := record.ParsePublicID(bad)
+		require.ErrorIs(t, err, backend.ErrInvalid, bad)
+	}
+}
+
+// The bound of a unit is at least what the largest entries of its life take.
+func TestMaxUnitSize(t *testing.T) {
+	size := record.MaxUnitSize()
+	assert.EqualValues(t, 6, size.Keys)
+	entry := record.Entry{
+		Kind: record.Ordered, Order: order, At: noon, User: strings.Repeat("u", record.MaxUser),
+		Request: strings.Repeat("r", record.MaxRequest), Quantity: 1, PayBy: noon,
+	}
+	b := whole()
+	b.Entries = []record.Entry{entry}
+	value, err := b.Encode()
+	require.NoError(t, err)
+	assert.Greater(t, size.Bytes, int64(2*len(value)+4*record.MaxPayment))
+}

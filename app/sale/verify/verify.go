@@ -1,6 +1,6 @@
-// Package verify checks a sale by what is in the store, and by nothing else. It
-// shares the codec of the records with the engine and no other code, so that a
-// mistake there does not hide itself.
+// Package verify checks a sale by what is written of it, in the store or in an
+// archive, and by nothing else. It shares the codec of the records with the engine
+// and no other code, so that a mistake there does not hide itself.
 package verify
 
 import (
@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -31,6 +32,7 @@ const (
 	Requests    Rule = "requests"     // one order for each request
 	Slots       Rule = "slots"        // a buyer's orders are in the buyer's slot
 	Acks        Rule = "acknowledged" // every order that was acknowledged is there, once
+	Purged      Rule = "purged"       // of an archived sale nothing is left in the store
 )
 
 // A Violation is a rule that was broken, and where.
@@ -63,43 +65,88 @@ type Report struct {
 	Statuses map[string]int `json:"statuses"` // orders by status
 	Buyers   int            `json:"buyers"`   // that have ordered
 
+	Acknowledged int `json:"acknowledged"` // orders that were looked up because somebody was told to have them
+
 	Violations []Violation `json:"violations"`
 }
 
 // Clean reports whether every rule is kept.
 func (r Report) Clean() bool { return len(r.Violations) == 0 }
 
-// Check reads a sale and holds it against the rules. acked are orders that were
-// acknowledged to buyers, if anybody has written that down. It may be called while
-// the sale goes on, if nobody is told anything meanwhile that acked has and the
-// reading may not: the sale is read at one revision.
-//
-// Errors: ErrNotFound where there is no event, those of [backend.List]. What is
-// wrong with the sale is no error but in the report.
+// A Sale is everything that was written of one.
+type Sale struct {
+	ID       ulid.ULID
+	Revision backend.Revision // of the store, at which it was read
+	Event    backend.Entry
+	Entries  []backend.Entry // what is in the sale's directory, in the order of the keys
+}
+
+// slow bounds the reading of a sale, of which there may be much.
+const slow = 5 * time.Minute
+
+// Read reads a sale at one revision. Errors: ErrNotFound where there is no event,
+// those of [backend.List].
+func Read(ctx context.Context, s backend.Store, event ulid.ULID) (Sale, error) {
+	before, err := s.Get(ctx, record.EventKey(event))
+	if err != nil {
+		return Sale{}, err // before the patience for much data would be wasted on a store that is away
+	}
+	ctx, cancel := context.WithTimeout(ctx, slow)
+	defer cancel()
+	for {
+		entries, revision, err := backend.List(ctx, s, record.SaleDir(event))
+		if err != nil {
+			return Sale{}, err
+		}
+		after, err := s.Get(ctx, record.EventKey(event))
+		if err != nil {
+			return Sale{}, err
+		}
+		if after.Revision == before.Revision {
+			return Sale{ID: event, Revision: revision, Event: after, Entries: entries}, nil
+		}
+		before = after
+	}
+}
+
+// Check reads a sale and holds it against the rules, as [Sale.Check] does. It may be
+// called while the sale goes on, if nobody is told anything meanwhile that acked has
+// and the reading may not: the sale is read at one revision. Errors: those of
+// [Read].
 func Check(ctx context.Context, s backend.Store, event ulid.ULID, acked []ulid.ULID) (Report, error) {
-	entry, err := s.Get(ctx, record.EventKey(event))
+	sale, err := Read(ctx, s, event)
 	if err != nil {
 		return Report{}, err
 	}
+	return sale.Check(acked), nil
+}
+
+// Check holds a sale against the rules. acked are orders that were acknowledged to
+// buyers, if anybody has written that down.
+//
+// Of a sale that was archived, the rule is that nothing is left of it. Until whoever
+// archived it has finished, that is violated, and acknowledged orders, which are in
+// the archive, violate Acks: they have to be held against that.
+func (s Sale) Check(acked []ulid.ULID) Report {
 	c := &checker{
-		report:   Report{Event: event, Statuses: map[string]int{}, Violations: []Violation{}},
+		report:   Report{Event: s.ID, Revision: s.Revision, Statuses: map[string]int{}, Violations: []Violation{}},
 		orders:   map[ulid.ULID]*order{},
 		buyers:   map[string]int64{},
 		requests: map[request]ulid.ULID{},
 	}
-	if c.event, err = record.DecodeEvent(entry); err != nil {
-		c.violate(Readable, entry.Key, "%v", err)
-		return c.report, nil
+	var err error
+	if c.event, err = record.DecodeEvent(s.Event); err != nil {
+		c.violate(Readable, s.Event.Key, "%v", err)
+		return c.report
 	}
 	c.report.Status, c.report.Total = c.event.Status, c.event.Total
-	entries, revision, err := backend.List(ctx, s, record.SaleDir(event))
-	if err != nil {
-		return Report{}, err
+	if c.event.Status == record.StatusArchived {
+		c.archived(s.Entries, acked)
+		return c.report
 	}
-	c.report.Revision = revision
-	c.sale(entries)
+	c.sale(s.Entries)
 	c.acknowledged(acked)
-	return c.report, nil
+	return c.report
 }
 
 type checker struct {
@@ -305,7 +352,18 @@ func (c *checker) sums() {
 	c.report.Buyers = len(c.buyers)
 }
 
+// archived checks what has taken the place of a sale.
+func (c *checker) archived(left []backend.Entry, acked []ulid.ULID) {
+	if len(left) > 0 {
+		c.violate(Purged, left[0].Key, "it and %d more keys are left of a sale that was archived: purge it again", len(left)-1)
+	}
+	if len(acked) > 0 {
+		c.violate(Acks, "", "%d orders were acknowledged; the sale was archived: hold them against its archive", len(acked))
+	}
+}
+
 func (c *checker) acknowledged(acked []ulid.ULID) {
+	c.report.Acknowledged = len(acked)
 	for _, id := range acked {
 		if c.orders[id] == nil {
 			c.violate(Acks, "", "order %s was acknowledged and is not in the log", id)

@@ -1,8 +1,11 @@
 package verify_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"strings"
 	"testing"
 	"time"
 
@@ -121,7 +124,7 @@ func TestCleanSale(t *testing.T) {
 	r.Revision = 0
 	assert.Equal(t, verify.Report{
 		Event: event, Status: record.StatusOnline, Total: 10, Granted: 10, Held: 5,
-		Batches: 4, Orders: 4, Statuses: map[string]int{"paid": 2, "refund_due": 1, "pending": 1}, Buyers: 3,
+		Batches: 4, Orders: 4, Statuses: map[string]int{"paid": 2, "refund_due": 1, "pending": 1}, Buyers: 3, Acknowledged: 2,
 		Violations: []verify.Violation{},
 	}, r)
 }
@@ -177,4 +180,102 @@ func TestViolations(t *testing.T) {
 func TestNoSuchEvent(t *testing.T) {
 	_, err := verify.Check(t.Context(), memory.New(), event, nil)
 	require.ErrorIs(t, err, backend.ErrNotFound)
+}
+
+// Of an archived sale nothing must be left.
+func TestArchivedSale(t *testing.T) {
+	s := newSale(t)
+	s.event.Status = record.StatusArchived
+	s.put(record.EventKey(event), s.event)
+	check := func(acked ...ulid.ULID) verify.Report {
+		r, err := verify.Check(t.Context(), s.store, event, acked)
+		require.NoError(t, err)
+		return r
+	}
+	r := check()
+	assert.True(t, r.Clean(), r.Violations)
+	assert.Equal(t, record.StatusArchived, r.Status)
+	r = check(id(1))
+	require.Len(t, r.Violations, 1, "what is not there to be looked at is not taken for good")
+	assert.Equal(t, verify.Acks, r.Violations[0].Rule)
+	s.batch(0, 1, 1, ordered(1, buyer(0, 0), 2))
+	r = check()
+	require.Len(t, r.Violations, 1)
+	assert.Equal(t, verify.Purged, r.Violations[0].Rule)
+}
+
+// changing is a store in which the event is closed while the sale is read.
+type changing struct {
+	backend.Store
+	change func()
+}
+
+func (c *changing) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	return func(yield func(backend.Update, error) bool) {
+		for u, err := range c.Store.WatchPrefix(ctx, prefix) {
+			if c.change != nil {
+				c.change()
+				c.change = nil
+			}
+			if !yield(u, err) {
+				return
+			}
+		}
+	}
+}
+
+func TestASaleThatChangesWhileItIsRead(t *testing.T) {
+	s := newSale(t)
+	require.True(t, s.check().Clean())
+	store := &changing{s.store, func() {
+		s.event.Status = record.StatusClosed
+		for k := range s.slots {
+			s.slots[k] = record.Slot{Owner: record.Closed, Epoch: 3}
+		}
+		s.check()
+	}}
+	r, err := verify.Check(t.Context(), store, event, nil)
+	require.NoError(t, err)
+	assert.Equal(t, record.StatusClosed, r.Status)
+	assert.Empty(t, r.Violations, "slots as they were before the event was closed are not held against it")
+}
+
+func TestAll(t *testing.T) {
+	s := newSale(t)
+	s.check()
+	other := ulid.MustParse("01K9ZZZZZZZZZZZZZZZZZZZZZ3")
+	gone := ulid.MustParse("01K9ZZZZZZZZZZZZZZZZZZZZZ4")
+	s.event.Status = record.StatusDraft
+	s.put(record.EventKey(other), s.event)
+	s.put(record.EventsDir+"x", s.event)
+	reports, err := verify.All(t.Context(), s.store, verify.Acknowledgements{event: {id(1)}, gone: {id(2)}})
+	require.NoError(t, err)
+	require.Len(t, reports, 4)
+	assert.Equal(t, event, reports[0].Event)
+	assert.Equal(t, 1, reports[0].Acknowledged)
+	assert.Equal(t, verify.Acks, reports[0].Violations[0].Rule)
+	assert.Equal(t, other, reports[1].Event)
+	assert.True(t, reports[1].Clean())
+	assert.Equal(t, verify.Readable, reports[2].Violations[0].Rule)
+	assert.Equal(t, gone, reports[3].Event)
+	assert.Equal(t, verify.Acks, reports[3].Violations[0].Rule)
+}
+
+func TestReadAcks(t *testing.T) {
+	a, b := record.PublicID(event, id(1)), record.PublicID(event, id(2))
+	acks, err := verify.ReadAcks(strings.NewReader(a + "\n\n " + b + "\r\n" + `{"id":"` + record.PublicID(owner, id(3)) + `","status":"paid"}`))
+	require.NoError(t, err)
+	assert.Equal(t, verify.Acknowledgements{event: {id(1), id(2)}, owner: {id(3)}}, acks)
+
+	_, err = verify.ReadAcks(strings.NewReader(a + "\nsold\n{\n" + strings.ToLower(b) + "\n" + `{"order":1}` + "\n" + a + "-\n"))
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	for _, line := range []string{"line 2: ", "line 3: ", "line 4: ", "line 5: ", "line 6: "} {
+		require.ErrorContains(t, err, line)
+	}
+	assert.NotContains(t, err.Error(), "line 1: ")
+	_, err = verify.ReadAcks(strings.NewReader(a + "\n" + strings.Repeat("x", 100_000)))
+	require.ErrorIs(t, err, backend.ErrInvalid)
+	require.ErrorContains(t, err, "line 2 has more than")
+	_, err = verify.ReadAcks(strings.NewReader(strings.Repeat("x\n", 1000)))
+	assert.Len(t, strings.Split(err.Error(), "\n"), 10, "the first are enough")
 }

@@ -23,14 +23,16 @@ type Hooks struct {
 	Lease func() error
 	Get   func(key string) error
 	Put   func(key string) error
+	Del   func(key string) error
 	Watch func(prefix string) error // yielded by the watch
 
 	// Yield comes before an update is handed on; while it blocks, the watch
 	// stands still as that of a slow consumer does.
 	Yield func()
 
-	// AfterPut replaces what a successful Put returns.
+	// AfterPut replaces what a successful Put returns, AfterDel that of a Delete.
 	AfterPut func(key string) error
+	AfterDel func(key string) error
 }
 
 // Set replaces the hooks.
@@ -77,6 +79,17 @@ func (f *Faulty) Put(ctx context.Context, key string, value []byte, opts ...back
 		return 0, err
 	}
 	return rev, nil
+}
+
+// Delete implements [backend.Store].
+func (f *Faulty) Delete(ctx context.Context, key string, conds ...backend.Condition) error {
+	if err := call(f.now().Del, key); err != nil {
+		return err
+	}
+	if err := f.Store.Delete(ctx, key, conds...); err != nil {
+		return err
+	}
+	return call(f.now().AfterDel, key)
 }
 
 // WatchPrefix implements [backend.Store].

@@ -18,7 +18,7 @@ Flags win over the environment, that over the file of --config, that over the de
 written as SECKILL_ENDPOINTS, SECKILL_LOG_LEVEL and so on.
 
 Exit codes: 0 success, 1 failure (kv get: there is no such key), 2 wrong usage or settings, 3 a condition of a write does
-not hold (--if-revision) or a lock is somebody else's (lock --timeout). That of a command which 'seckill lock' runs is passed on.`
+not hold (--if-revision), an event is not in the status for a step, or a lock is somebody else's (lock --timeout). That of a command which 'seckill lock' runs is passed on.`
 
 // cli is the command line. A flag with a setting tag goes by that name in a
 // file, where package settings documents it; what is not given has the default
@@ -35,6 +35,9 @@ type cli struct {
 	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
 	Lock    lockCommand    `cmd:"" help:"Run a command while holding a lock."`
 	Elect   electCommand   `cmd:"" help:"Stand for election, or see who leads."`
+	Events  eventsCommand  `cmd:"" help:"Make, publish, suspend, close and archive sales."`
+	Orders  ordersCommand  `cmd:"" help:"Export a sale's orders."`
+	Verify  verifyCommand  `cmd:"" help:"Check a sale against every rule, by what the store or an archive has of it."`
 	Token   tokenCommand   `cmd:"" help:"Print a buyer's token, for development and tests."`
 	Keys    keysCommand    `cmd:"" help:"Make and change the keys that buyers' tokens are signed with."`
 	Doctor  doctorCommand  `cmd:"" help:"Examine the store: what works, what does not, and what to do about it."`

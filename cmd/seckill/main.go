@@ -10,6 +10,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/lock"
 )
@@ -66,7 +67,7 @@ func exitCode(err error) int {
 		return child.code
 	case errors.As(err, &usage), errors.Is(err, backend.ErrInvalid):
 		return exitUsage
-	case errors.Is(err, backend.ErrConflict), errors.Is(err, lock.ErrLocked):
+	case errors.Is(err, backend.ErrConflict), errors.Is(err, lock.ErrLocked), errors.Is(err, event.ErrStatus):
 		return exitConflict
 	}
 	return exitFailure

@@ -21,8 +21,8 @@ import (
 
 // An Event is one as it is in the store.
 type Event struct {
-	ID       ulid.ULID
-	Revision backend.Revision
+	ID       ulid.ULID        `json:"id"`
+	Revision backend.Revision `json:"revision"`
 	record.Event
 }
 

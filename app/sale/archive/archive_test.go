@@ -415,3 +415,39 @@ func TestCheckFindsDamage(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, record.StatusClosed, now.Status, "nothing was purged")
 }
+
+// What changes while it is being deleted stays, whoever has written it.
+func TestPurgeStopsWhereSomethingChanges(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(e event.Event) string // the key that is written anew
+		want   error
+	}{
+		"a batch":   {func(e event.Event) string { return record.LogKey(e.ID, 1, record.Place{Epoch: 1, Seq: 1}) }, archive.ErrDiffers},
+		"the pool":  {func(e event.Event) string { return record.PoolKey(e.ID) }, archive.ErrDiffers},
+		"the event": {func(e event.Event) string { return record.EventKey(e.ID) }, backend.ErrConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := stores.NewMemory().Open(t)
+			e := sold(t, s)
+			a := write(t, s, e)
+			key := c.change(e)
+			f := &stores.Faulty{Store: s}
+			var once sync.Once
+			f.Set(stores.Hooks{Del: func(string) error {
+				once.Do(func() {
+					entry, err := s.Get(t.Context(), key)
+					if assert.NoError(t, err) {
+						_, err = s.Put(t.Context(), key, entry.Value)
+						assert.NoError(t, err)
+					}
+				})
+				return nil
+			}})
+			require.ErrorIs(t, archive.Purge(t.Context(), f, a.Path, nil), c.want)
+			_, err := s.Get(t.Context(), key)
+			require.NoError(t, err, "it is still there")
+			_, err = s.Get(t.Context(), record.PoolKey(e.ID))
+			require.NoError(t, err, "what comes later stays too")
+		})
+	}
+}

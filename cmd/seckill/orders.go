@@ -59,5 +59,8 @@ func (c *ordersExport) write(ctx context.Context, s backend.Store, e event.Event
 		bar.step()
 		return w.Write(orders)
 	})
-	return errors.Join(err, w.Flush())
+	if err != nil {
+		return err
+	}
+	return w.Flush()
 }

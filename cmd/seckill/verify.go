@@ -13,6 +13,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/app/sale/archive"
+	records "github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/verify"
 )
 
@@ -126,12 +127,7 @@ func (p printer) report(r verify.Report) error {
 	if p.json {
 		return p.object(r)
 	}
-	var statuses []string
-	for _, name := range slices.Sorted(maps.Keys(r.Statuses)) {
-		statuses = append(statuses, fmt.Sprintf("%d %s", r.Statuses[name], name))
-	}
-	err := p.line("%s %s: %d of %d units in %d orders (%s) of %d buyers; %d batches; %d acknowledged; at revision %d", r.Event, cmp.Or(string(r.Status), "unreadable"),
-		r.Held, r.Total, r.Orders, cmp.Or(strings.Join(statuses, ", "), "none"), r.Buyers, r.Batches, r.Acknowledged, r.Revision)
+	err := p.line("%s %s: %s", r.Event, cmp.Or(string(r.Status), "unreadable"), summary(r))
 	for _, v := range r.Violations {
 		err = errors.Join(err, p.line("violation: %s", oneLine([]byte(v.String()))))
 	}
@@ -139,4 +135,17 @@ func (p printer) report(r verify.Report) error {
 		err = errors.Join(err, p.line("every rule is kept"))
 	}
 	return err
+}
+
+// summary is what was there to be checked.
+func summary(r verify.Report) string {
+	if r.Status == records.StatusArchived {
+		return fmt.Sprintf("its orders are in its archive; at revision %d", r.Revision)
+	}
+	var statuses []string
+	for _, name := range slices.Sorted(maps.Keys(r.Statuses)) {
+		statuses = append(statuses, fmt.Sprintf("%d %s", r.Statuses[name], name))
+	}
+	return fmt.Sprintf("%d of %d units in %d orders (%s) of %d buyers; %d batches; %d acknowledged; at revision %d",
+		r.Held, r.Total, r.Orders, cmp.Or(strings.Join(statuses, ", "), "none"), r.Buyers, r.Batches, r.Acknowledged, r.Revision)
 }

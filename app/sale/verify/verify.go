@@ -363,6 +363,9 @@ func (c *checker) archived(left []backend.Entry, acked []ulid.ULID) {
 }
 
 func (c *checker) acknowledged(acked []ulid.ULID) {
+	acked = slices.Clone(acked)
+	slices.SortFunc(acked, ulid.ULID.Compare)
+	acked = slices.Compact(acked) // a buyer who asked again was told again
 	c.report.Acknowledged = len(acked)
 	for _, id := range acked {
 		if c.orders[id] == nil {

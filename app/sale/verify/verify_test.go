@@ -118,7 +118,7 @@ func TestCleanSale(t *testing.T) {
 	s.batch(0, 1, 2, later(record.Paid, 1), later(record.Expired, 2))
 	s.batch(0, 2, 1, later(record.Revived, 2))
 	s.batch(1, 2, 1, ordered(3, buyer(1, 0), 2), later(record.Cancelled, 3), later(record.RefundDue, 3), ordered(4, buyer(1, 0), 2))
-	r := s.check(id(1), id(3))
+	r := s.check(id(3), id(1), id(3))
 	assert.Empty(t, r.Violations)
 	assert.True(t, r.Clean())
 	r.Revision = 0

@@ -31,20 +31,25 @@ func TestEvents(t *testing.T) {
 		server, err := embed.Start(t.Context(), embed.Config{})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, server.Close()) })
-		s, err := etcd.Open(etcd.Config{Endpoints: []string{server.Endpoint()}, Root: "events-test/"})
+		root := newRoot()
+		s, err := etcd.Open(etcd.Config{Endpoints: []string{server.Endpoint()}, Root: root})
 		require.NoError(t, err)
-		testEvents(t, s, "--backend=etcd", "--endpoints="+server.Endpoint())
+		testEvents(t, s, "--backend=etcd", "--endpoints="+server.Endpoint(), "--root="+root)
 	})
 	t.Run("consul", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("needs a Consul server; run without -short")
 		}
 		endpoint := servers.Shared(t, servers.Consul).Endpoints()[0]
-		s, err := consul.Open(consul.Config{Endpoints: []string{endpoint}, Root: "events-test/"})
+		root := newRoot()
+		s, err := consul.Open(consul.Config{Endpoints: []string{endpoint}, Root: root})
 		require.NoError(t, err)
-		testEvents(t, s, "--backend=consul", "--endpoints="+endpoint)
+		testEvents(t, s, "--backend=consul", "--endpoints="+endpoint, "--root="+root)
 	})
 }
+
+// newRoot is a namespace that no other run has left anything in.
+func newRoot() string { return "events-" + ulid.Make().String() + "/" }
 
 // An operator types commands at one store.
 type operator struct {
@@ -104,7 +109,7 @@ func sell(t *testing.T, s store, id string, k int, users ...string) (ids []strin
 func testEvents(t *testing.T, s store, flags ...string) {
 	t.Helper()
 	t.Cleanup(func() { assert.NoError(t, s.Close()) })
-	o := operator{t, append(flags, "--root=events-test/")}
+	o := operator{t, flags}
 	dir := t.TempDir()
 
 	t.Log("a draft is made, from flags and from files")

@@ -320,6 +320,22 @@ func TestTwoPurgesAtOnce(t *testing.T) {
 	requirePurged(t, s, e)
 }
 
+// A sale that vanishes while a purge looks at it was not different from its archive:
+// another purge was faster.
+func TestPurgeIsOvertaken(t *testing.T) {
+	s := stores.NewMemory().Open(t)
+	e := sold(t, s)
+	a := write(t, s, e)
+	f := &stores.Faulty{Store: s}
+	var once sync.Once
+	f.Set(stores.Hooks{Watch: func(string) error {
+		once.Do(func() { assert.NoError(t, archive.Purge(t.Context(), s, a.Path, nil)) })
+		return nil
+	}})
+	require.NoError(t, archive.Purge(t.Context(), f, a.Path, nil))
+	requirePurged(t, s, e)
+}
+
 // A recorder keeps every write, to make it again.
 type recorder struct {
 	backend.Store

@@ -64,15 +64,12 @@ type purge struct {
 
 // prepare compares store and archive, and makes the event a tombstone.
 func (p *purge) prepare(ctx context.Context) (tombstone event.Event, left []backend.Entry, err error) {
-	seen, err := p.store.Get(ctx, record.EventKey(p.archive.Sale.ID))
+	seen, left, err := p.read(ctx)
 	if err != nil {
 		return event.Event{}, nil, err
 	}
 	e, err := event.Decode(seen)
 	if err != nil {
-		return event.Event{}, nil, err
-	}
-	if left, err = p.compare(ctx); err != nil {
 		return event.Event{}, nil, err
 	}
 	switch e.Status {
@@ -89,6 +86,25 @@ func (p *purge) prepare(ctx context.Context) (tombstone event.Event, left []back
 		return e, left, err
 	default:
 		return event.Event{}, nil, fmt.Errorf("%w: event %s is %s, expected %q", event.ErrStatus, e.ID, e.Status, record.StatusClosed)
+	}
+}
+
+// read reads the event, and what is left of the sale while it is as read: another
+// purge may be at work.
+func (p *purge) read(ctx context.Context) (seen backend.Entry, left []backend.Entry, err error) {
+	key := record.EventKey(p.archive.Sale.ID)
+	if seen, err = p.store.Get(ctx, key); err != nil {
+		return seen, nil, err
+	}
+	for {
+		if left, err = p.compare(ctx); err != nil {
+			return seen, nil, err
+		}
+		now, err := p.store.Get(ctx, key)
+		if err != nil || now.Revision == seen.Revision {
+			return seen, left, err
+		}
+		seen = now
 	}
 }
 

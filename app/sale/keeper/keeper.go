@@ -82,7 +82,6 @@ type sale struct {
 	known []*record.Slot // by slot, nil: not known
 	own   []tenure       // by slot
 	moved chan struct{}  // closed and replaced when a slot may have another owner
-	drawn chan struct{}  // closed and replaced when the pool has changed
 }
 
 // A tenure is this process's part in the life of a slot.
@@ -192,9 +191,10 @@ func (k *Keeper) sale(ctx context.Context, e event.Event) {
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s := &sale{
 		keeper: k, id: e.ID, ctx: own, stop: stop, terms: e.Event,
-		known: make([]*record.Slot, e.Slots), own: make([]tenure, e.Slots), moved: make(chan struct{}), drawn: make(chan struct{}),
+		known: make([]*record.Slot, e.Slots), own: make([]tenure, e.Slots), moved: make(chan struct{}),
 	}
-	// Two watches, since on Consul a change of the pool would send the slots again.
+	// Two watches, since on Consul a change of the pool would send the slots again;
+	// and owners follow the pool anyway.
 	s.slots = backend.NewMirror(k.cfg.Store, record.SlotsDir(e.ID), func(backend.Update) { s.readSlots(); k.nudge() })
 	s.pool = backend.NewMirror(k.cfg.Store, record.PoolKey(e.ID), func(backend.Update) { s.readPool() })
 	k.sales[e.ID] = s

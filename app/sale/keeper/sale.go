@@ -3,13 +3,11 @@ package keeper
 import (
 	"context"
 	"errors"
-	"iter"
 	"slices"
 	"time"
 
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
-	"github.com/seed27495941/seckill/backend"
 )
 
 func (s *sale) setTerms(e record.Event) {
@@ -61,7 +59,6 @@ func (s *sale) readSlots() {
 
 // readPool takes note of the pool.
 func (s *sale) readPool() {
-	defer s.tellOwners()
 	e, ok := s.pool.Get(record.PoolKey(s.id))
 	p, err := record.DecodePool(e)
 	if !ok || err != nil || len(p.Granted) != len(s.known) {
@@ -69,33 +66,6 @@ func (s *sale) readPool() {
 		return
 	}
 	s.stock.Store(&p)
-}
-
-// tellOwners wakes those who follow the pool.
-func (s *sale) tellOwners() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.drawn)
-	s.drawn = make(chan struct{})
-}
-
-// followPool yields the pool as it is, and each change: the one watch that all
-// owners in this process share.
-func (s *sale) followPool(ctx context.Context) iter.Seq2[backend.Entry, error] {
-	return func(yield func(backend.Entry, error) bool) {
-		for ctx.Err() == nil {
-			s.mu.Lock()
-			drawn := s.drawn
-			s.mu.Unlock()
-			if e, ok := s.pool.Get(record.PoolKey(s.id)); ok && !yield(e, nil) {
-				return
-			}
-			select {
-			case <-ctx.Done():
-			case <-drawn:
-			}
-		}
-	}
 }
 
 // settle takes what falls to this process, and releases what does not any more.
@@ -154,7 +124,7 @@ func (s *sale) take(k int) {
 	begun := time.Now()
 	cfg := s.keeper.cfg
 	o, err := slot.Take(s.ctx, slot.Config{
-		Store: cfg.Store, Event: s.id, Slot: k, Incarnation: cfg.Incarnation, Terms: s.currentTerms, Pool: s.followPool, Logger: cfg.Logger,
+		Store: cfg.Store, Event: s.id, Slot: k, Incarnation: cfg.Incarnation, Terms: s.currentTerms, Logger: cfg.Logger,
 	})
 	if err == nil {
 		run, end := context.WithCancel(s.ctx)

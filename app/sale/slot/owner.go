@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -29,11 +28,6 @@ type Config struct {
 	Slot        int
 	Incarnation ulid.ULID // of this process
 
-	// Pool yields the pool as it is and each change of it until ctx ends, as
-	// [backend.WatchKey] does; nil: by a watch of its own. A process that owns many
-	// slots has one watch of a sale's pool for all.
-	Pool func(ctx context.Context) iter.Seq2[backend.Entry, error]
-
 	// Terms are the event as it is now. It must not block. Slots and PerUser never
 	// change after publishing.
 	Terms func() record.Event
@@ -49,7 +43,6 @@ type Owner struct {
 	slot  int
 	self  ulid.ULID
 	terms func() record.Event
-	watch func(context.Context) iter.Seq2[backend.Entry, error] // of the pool
 	log   *slog.Logger
 
 	guard backend.Condition // the slot's record is as the takeover left it
@@ -153,32 +146,25 @@ func (o *Owner) watchPool(ctx context.Context) <-chan struct{} {
 	go func() {
 		defer close(done)
 		for ctx.Err() == nil {
-			if err := o.readPool(ctx); err != nil && ctx.Err() == nil {
-				o.log.Warn("the pool can't be followed", "error", err)
+			for e, err := range backend.WatchKey(ctx, o.store, record.PoolKey(o.event)) {
+				if err != nil {
+					o.log.Warn("the pool can't be followed", "error", err)
+					break
+				}
+				p, err := record.DecodePool(e)
+				if err != nil {
+					o.log.Error("the pool can't be read", "error", err)
+					continue
+				}
+				select {
+				case o.seen <- pooled{p, e.Revision}:
+				case <-ctx.Done():
+				}
 			}
 			pause(ctx)
 		}
 	}()
 	return done
-}
-
-// readPool is one watch of the pool.
-func (o *Owner) readPool(ctx context.Context) error {
-	for e, err := range o.watch(ctx) {
-		if err != nil {
-			return err
-		}
-		p, err := record.DecodePool(e)
-		if err != nil {
-			o.log.Error("the pool can't be read", "error", err)
-			continue
-		}
-		select {
-		case o.seen <- pooled{p, e.Revision}:
-		case <-ctx.Done():
-		}
-	}
-	return nil
 }
 
 // decide is the loop. It returns when ctx has ended and all that was decided is

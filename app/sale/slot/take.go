@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 
 	"github.com/oklog/ulid/v2"
 
@@ -43,13 +42,8 @@ func Take(ctx context.Context, cfg Config) (*Owner, error) {
 }
 
 func newOwner(cfg Config) *Owner {
-	if cfg.Pool == nil {
-		cfg.Pool = func(ctx context.Context) iter.Seq2[backend.Entry, error] {
-			return backend.WatchKey(ctx, cfg.Store, record.PoolKey(cfg.Event))
-		}
-	}
 	return &Owner{
-		store: cfg.Store, event: cfg.Event, slot: cfg.Slot, self: cfg.Incarnation, terms: cfg.Terms, watch: cfg.Pool,
+		store: cfg.Store, event: cfg.Event, slot: cfg.Slot, self: cfg.Incarnation, terms: cfg.Terms,
 		log:     cfg.Logger.With("sale", cfg.Event, "slot", cfg.Slot),
 		ledger:  ledger.New(cfg.Terms().PerUser),
 		queue:   make(chan *request, maxQueue),

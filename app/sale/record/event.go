@@ -5,7 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"time"
-	"unicode/utf8"
 
 	"github.com/seed27495941/seckill/backend"
 )
@@ -76,6 +75,10 @@ const (
 	MaxSKU         = 64
 )
 
+// MaxPrice is the highest price of a unit, in the currency's smallest unit: that
+// of MaxQuantity units still fits into an int64.
+const MaxPrice = 1_000_000_000_000
+
 // maxPayWithin is 30 days.
 const maxPayWithin = 30 * 24 * 60 * 60
 
@@ -95,22 +98,16 @@ func (e Event) Validate() error {
 }
 
 func (e Event) textFault() string {
-	if fault := textFault("title", e.Title, MaxTitle); fault != "" {
-		return fault
-	}
 	if fault := textFault("sku", e.SKU, MaxSKU); fault != "" {
 		return fault
 	}
-	if len(e.Description) > MaxDescription || !utf8.ValidString(e.Description) {
-		return fmt.Sprintf("description has %d bytes, expected at most %d of UTF-8", len(e.Description), MaxDescription)
-	}
-	return ""
+	return describedFault(e.Title, e.Description)
 }
 
 func (e Event) moneyFault() string {
 	switch {
-	case e.Price.Minor < 0:
-		return fmt.Sprintf("price.minor %d, expected 0 or more", e.Price.Minor)
+	case e.Price.Minor < 0 || e.Price.Minor > MaxPrice:
+		return fmt.Sprintf("price.minor %d, expected 0 to %d", e.Price.Minor, int64(MaxPrice))
 	case !currency.MatchString(e.Price.Currency):
 		return fmt.Sprintf("price.currency %q, expected three capital letters, as EUR", e.Price.Currency)
 	}

@@ -286,6 +286,7 @@ func TestEvent(t *testing.T) {
 		"description":    func(e *record.Event) { e.Description = "\xff" },
 		"sku":            func(e *record.Event) { e.SKU = strings.Repeat("x", record.MaxSKU+1) },
 		"price.minor":    func(e *record.Event) { e.Price.Minor = -1 },
+		"price.minor 1":  func(e *record.Event) { e.Price.Minor = record.MaxPrice + 1 },
 		"price.currency": func(e *record.Event) { e.Price.Currency = "eur" },
 		"total":          func(e *record.Event) { e.Total = 0 },
 		"perUser":        func(e *record.Event) { e.PerUser = 0 },

@@ -43,8 +43,8 @@ type admin struct {
 
 type nodeList struct {
 	Body struct {
-		Nodes    []listed  `json:"nodes" nullable:"false"`
-		Problems []problem `json:"problems,omitempty" nullable:"false" doc:"Keys among the nodes that are none"`
+		Nodes    []listed `json:"nodes" nullable:"false"`
+		Problems []stray  `json:"problems,omitempty" nullable:"false" doc:"Keys among the nodes that are none"`
 
 		Synced           bool    `json:"synced" doc:"Whether the list was read at all"`
 		StalenessSeconds float64 `json:"stalenessSeconds" doc:"Time since the store last confirmed the list"`
@@ -56,7 +56,7 @@ type listed struct {
 	registry.Node
 }
 
-type problem struct {
+type stray struct {
 	Key      string           `json:"key"`
 	Revision backend.Revision `json:"revision"`
 	Error    string           `json:"error"`
@@ -69,7 +69,7 @@ func (a *admin) nodes(context.Context, *struct{}) (*nodeList, error) {
 		list.Body.Nodes = append(list.Body.Nodes, listed{n.ID, n})
 	}
 	for _, p := range a.directory.Problems() {
-		list.Body.Problems = append(list.Body.Problems, problem{p.Key, p.Revision, p.Err.Error()})
+		list.Body.Problems = append(list.Body.Problems, stray{p.Key, p.Revision, p.Err.Error()})
 	}
 	if staleness := a.directory.Staleness(); staleness >= 0 {
 		list.Body.Synced, list.Body.StalenessSeconds = true, staleness.Seconds()

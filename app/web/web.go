@@ -4,7 +4,6 @@
 package web
 
 import (
-	"encoding/json"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -24,17 +23,26 @@ func New(title, version string, ready func() error) *Service {
 	config.DocsPath = ""     // its page would load scripts from elsewhere
 	config.SchemasPath = ""  // they are in the document
 	config.CreateHooks = nil // no link to a schema in every answer
+	config.Transformers = append(config.Transformers, translate)
+	config.OnAddOperation = append(config.OnAddOperation, describe)
 	mux := http.NewServeMux()
 	s := &Service{API: humago.New(mux, config), mux: mux}
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		if err := ready(); err != nil {
-			problem(w, http.StatusServiceUnavailable, err.Error())
+			problem(http.StatusServiceUnavailable, err.Error()).Write(w)
 			return
 		}
 		answer(w, "ready")
 	})
 	return s
+}
+
+// Handle adds an operation that answers by itself, without the library's
+// reflection. op describes it in the document.
+func (s *Service) Handle(op *huma.Operation, h http.Handler) {
+	s.OpenAPI().AddOperation(op)
+	s.mux.Handle(op.Method+" "+op.Path, h)
 }
 
 // ServeHTTP implements http.Handler.
@@ -47,7 +55,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// but says so in plain text.
 	refusal := &statusOnly{header: w.Header()}
 	s.mux.ServeHTTP(refusal, r)
-	problem(w, refusal.status, "")
+	problem(refusal.status, "").Write(w)
 }
 
 // statusOnly keeps the headers and the status of an answer.
@@ -60,11 +68,7 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 
-func problem(w http.ResponseWriter, status int, detail string) {
-	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(huma.ErrorModel{Title: http.StatusText(status), Status: status, Detail: detail})
-}
+func problem(status int, detail string) *Problem { return NewProblem(status, codeOf(status), detail) }
 
 func answer(w http.ResponseWriter, text string) {
 	w.Header().Set("Content-Type", "text/plain; charset=utf-8")

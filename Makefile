@@ -68,6 +68,10 @@ conformance: servers ## Run the conformance suite on every driver, one node and 
 selftest: ## Run the conformance suite on broken stores, each of which it must reject
 	$(GOTEST) -count=1 -timeout 1h ./conformance/selftest $(UPDATE)
 
+.PHONY: openapi
+openapi: ## Write docs/openapi-api.json, the document of the buyers' service
+	$(GO) test -count=1 -run '^TestDocumentIsCheckedIn$$' ./app/api -update
+
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(PKG)

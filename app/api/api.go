@@ -4,26 +4,104 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/identity"
+	"github.com/seed27495941/seckill/app/sale"
+	"github.com/seed27495941/seckill/app/sale/catalogue"
+	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/web"
 )
 
-// New makes the service. ready says why it should not get requests at present.
-func New(version string, ready func() error) http.Handler {
-	service := web.New("Flash sale", version, ready)
-	huma.Register(service, huma.Operation{
+const (
+	// patience is how long a buyer waits for a decision. What is not decided then
+	// may be decided later: the answer is that nothing is known.
+	patience = 2 * time.Second
+
+	// maxBody bounds what is sent with a request, in bytes.
+	maxBody = 4 << 10
+)
+
+// A Seller decides: a [sale.Desk].
+type Seller interface {
+	Order(ctx context.Context, event ulid.ULID, d ledger.Demand) (order ledger.Order, created bool, err error)
+	Cancel(ctx context.Context, event ulid.ULID, user string, order ulid.ULID) (ledger.Order, error)
+	Pay(ctx context.Context, event, order ulid.ULID, payment string) (ledger.Order, error)
+	Find(ctx context.Context, event ulid.ULID, user string, order ulid.ULID) (ledger.Order, error)
+	Lookup(ctx context.Context, event, order ulid.ULID) (ledger.Order, error)
+	OrdersOfAll(ctx context.Context, user string) ([]sale.EventOrders, error)
+	Figures(event ulid.ULID) (sale.Figures, bool)
+	Subscribe(event ulid.ULID, f func()) (stop func())
+}
+
+// An Identity tells who sends a token: an [identity.Verifier]. Its errors are told to
+// them.
+type Identity interface {
+	Verify(token string) (identity.Claims, error)
+}
+
+// Payments tells the payment service from others, by what it signs: a
+// [payment.Verifier]. Its errors are told to who sends a callback.
+type Payments interface {
+	Verify(header string, body []byte, now time.Time) error
+}
+
+// A Config says what a service works with.
+type Config struct {
+	Version   string
+	Ready     func() error // why it should not get requests at present, in words for strangers
+	Seller    Seller
+	Catalogue *catalogue.Catalogue
+	Identity  Identity // nil: nobody can be told from others, so nobody can order
+	Payments  Payments // nil: none are taken
+	Log       *slog.Logger
+}
+
+// A Service is the buyers' HTTP service.
+type Service struct {
+	*web.Service
+	cfg Config
+
+	draining chan struct{}
+	drain    sync.Once
+	room     chan struct{} // holds a token for each stream
+	feeds    feeds
+}
+
+// New makes the service.
+func New(cfg Config) *Service {
+	s := &Service{
+		Service:  web.New("Flash sale", cfg.Version, cfg.Ready),
+		cfg:      cfg,
+		draining: make(chan struct{}),
+		room:     make(chan struct{}, maxStreams),
+	}
+	s.feeds = feeds{look: s.look, subscribe: cfg.Seller.Subscribe, all: map[ulid.ULID]*feed{}}
+	s.describe()
+	s.addPages()
+	s.addOrders()
+	s.addPayments()
+	s.addStream()
+	huma.Register(s, huma.Operation{
 		OperationID: "get-time",
 		Method:      http.MethodGet,
 		Path:        "/v1/time",
+		Tags:        []string{"events"},
 		Summary:     "The time that sales go by",
 		Description: "Countdowns should go by it, not by the clock of the buyer's device.",
 	}, now)
-	return service
+	return s
 }
+
+// Drain ends the streams, which would go on for as long as an event does, and
+// begins no more: the process is about to stop.
+func (s *Service) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
 type clock struct {
 	CacheControl string `header:"Cache-Control"`

@@ -82,17 +82,18 @@ func (c *Catalogue) mirrors() []*backend.Mirror {
 
 // follow runs a mirror again and again.
 func (c *Catalogue) follow(ctx context.Context, m *backend.Mirror) error {
-	for {
+	for ctx.Err() == nil {
 		err := m.Run(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if errors.Is(err, backend.ErrClosed) {
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, backend.ErrClosed):
 			return err
+		default:
+			c.log.Warn("failed, will be tried again", "task", "follow the catalogue", "error", err)
+			sleep(ctx, retryPause)
 		}
-		c.log.Warn("failed, will be tried again", "task", "follow the catalogue", "error", err)
-		sleep(ctx, retryPause)
 	}
+	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {
@@ -154,7 +155,7 @@ func (c *Catalogue) compose() {
 	defer c.mu.Unlock()
 	p := &page{goods: map[string]record.Goods{}}
 	for _, e := range c.events.current.Load().records {
-		if isPublic(e.Status) {
+		if isPublic(e.Status) && e.Status != record.StatusArchived {
 			p.events = append(p.events, e)
 		}
 	}
@@ -210,7 +211,7 @@ func (c *Catalogue) Staleness() time.Duration {
 	return most
 }
 
-// Event finds an event that buyers may know of.
+// Event finds an event that buyers may know of, also one that is archived.
 func (c *Catalogue) Event(id ulid.ULID) (event.Event, bool) {
 	e, ok := c.events.get(record.EventKey(id))
 	if !ok || !isPublic(e.Status) {
@@ -219,7 +220,8 @@ func (c *Catalogue) Event(id ulid.ULID) (event.Event, bool) {
 	return e, true
 }
 
-// Events lists the events that buyers may know of, in the order of [Compare].
+// Events lists the events that buyers may know of and that are not archived, in
+// the order of [Compare].
 func (c *Catalogue) Events() []event.Event { return slices.Clone(c.current.Load().events) }
 
 // Compare orders events by their opening, those that open together by their ids.

@@ -191,14 +191,18 @@ func TestOpeningAndClosingAreTold(t *testing.T) {
 			require.True(t, ok)
 			return catalogue.PhaseOf(e, time.Now(), false)
 		}
-		// awaits follows what is told until the phase is another one.
+		// await follows what is told until the phase is another one.
 		await := func(is catalogue.Phase) time.Time {
 			for {
 				changed := c.Changed()
 				if phase() == is {
 					return time.Now()
 				}
-				<-changed
+				select {
+				case <-changed:
+				case <-time.After(3 * time.Hour):
+					require.Fail(t, "nothing is told", "waiting for %s", is)
+				}
 			}
 		}
 		assert.Equal(t, catalogue.Scheduled, phase())
@@ -232,6 +236,7 @@ func TestPhases(t *testing.T) {
 		{record.StatusOffline, after, false, catalogue.Ended},
 		{record.StatusClosing, within, false, catalogue.Ended},
 		{record.StatusClosed, before, false, catalogue.Ended},
+		{record.StatusArchived, within, false, catalogue.Ended},
 	} {
 		r.Status = test.status
 		assert.Equal(t, test.want, catalogue.PhaseOf(event.Event{Event: r}, test.at, test.soldOut), "%+v", test)

@@ -82,7 +82,7 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 		Servers:      b.servers,
 		Background:   append(b.background, n.Run, b.tellReady),
 		Announced:    b.announced,
-		Draining:     n.Drain,
+		Draining:     b.drain,
 		DrainTimeout: o.Settings.DrainTimeout,
 	})
 }
@@ -95,6 +95,7 @@ type builder struct {
 	servers    []process.Server
 	background []process.Task
 	announced  []process.Task
+	draining   []func()
 	addresses  Addresses
 	closers    []io.Closer // of listeners, should the rest fail
 }
@@ -141,6 +142,14 @@ func (b *builder) tellReady(ctx context.Context) error {
 		b.Ready(b.addresses)
 	}
 	return nil
+}
+
+// drain is called when the process is told to stop.
+func (b *builder) drain() {
+	b.node.Drain()
+	for _, f := range b.draining {
+		f()
+	}
 }
 
 // close gives the addresses back.

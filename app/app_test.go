@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/seed27495941/seckill/app"
+	"github.com/seed27495941/seckill/app/identity"
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend/memory"
@@ -36,11 +38,22 @@ func options(t *testing.T, store *memory.Store) app.Options {
 	s, err := settings.Load(settings.Sources{})
 	require.NoError(t, err)
 	s.Backend = settings.Memory
+	s.Identity.KeysFile = keysFile(t)
 	s.API.Bind, s.Admin.Bind, s.Ops.Bind, s.RPC.Bind = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return app.Options{
 		Settings: s, Store: store, Version: "v1", API: true, Admin: true,
 		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar),
 	}
+}
+
+// keysFile has a key that buyers' tokens are signed with.
+func keysFile(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "keys.json")
+	key, err := identity.NewKey(identity.EdDSA, "")
+	require.NoError(t, err)
+	require.NoError(t, identity.ChangeFile(file, func(identity.Set) (identity.Set, error) { return identity.Set{key}, nil }))
+	return file
 }
 
 func start(t *testing.T) *running {
@@ -274,6 +287,15 @@ func TestNothingStartsHalf(t *testing.T) {
 	o.Settings.API.Advertise = "10.10.11.12:8080"
 	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o),
 		"buyers reach this node at 10.10.11.12:8080, but nodes on other machines can't reach it at 127.0.0.1:")
+
+	o = options(t, store)
+	o.Settings.Identity.KeysFile = ""
+	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o), "say where with --identity-keys-file")
+	o.Settings.Identity.KeysFile = "nowhere.json"
+	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o), "identity.keys_file: buyers' keys: open nowhere.json")
+	o = options(t, store)
+	o.Settings.Payment.SecretFile = "nowhere"
+	require.ErrorContains(t, app.Run(t.Context(), t.Context(), o), "payment.secret_file: payment secrets: open nowhere")
 
 	o = options(t, store)
 	o.Settings.RPC.TLS.CAFile = "ca.pem"

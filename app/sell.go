@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -10,9 +11,12 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/identity"
 	"github.com/seed27495941/seckill/app/node"
+	"github.com/seed27495941/seckill/app/payment"
 	"github.com/seed27495941/seckill/app/peer"
 	"github.com/seed27495941/seckill/app/sale"
+	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/settings"
 )
 
@@ -38,15 +42,71 @@ func (b *builder) sell(ctx context.Context) error {
 	if err := b.answerNodes(ctx, desk); err != nil {
 		return err
 	}
-	if b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, api.New(b.Version, b.node.Ready)); err != nil {
+	goods := catalogue.New(b.Store, b.Log)
+	if err := b.answerBuyers(ctx, desk, goods); err != nil {
 		return err
 	}
 	if err := b.register(incarnation); err != nil {
 		return err
 	}
-	b.background = append(b.background, desk.Run)
-	b.announced = append(b.announced, func(ctx context.Context) error { return b.announce(ctx, desk) })
+	b.background = append(b.background, desk.Run, goods.Run)
+	b.announced = append(b.announced, func(ctx context.Context) error {
+		if goods.AwaitSynced(ctx) != nil {
+			return nil // it was told to stop
+		}
+		return b.announce(ctx, desk)
+	})
 	return nil
+}
+
+// answerBuyers takes the address that buyers come to.
+func (b *builder) answerBuyers(ctx context.Context, desk *sale.Desk, goods *catalogue.Catalogue) error {
+	buyers, err := b.identity()
+	if err != nil {
+		return err
+	}
+	config := api.Config{
+		Version:   b.Version,
+		Ready:     func() error { return b.readyToSell(goods) },
+		Seller:    desk,
+		Catalogue: goods,
+		Identity:  buyers,
+		Log:       b.Log,
+	}
+	if file := b.Settings.Payment.SecretFile; file != "" {
+		if config.Payments, err = payment.Open(file, b.Log); err != nil {
+			return fmt.Errorf("payment.secret_file: %w", err)
+		}
+	}
+	service := api.New(config)
+	b.draining = append(b.draining, service.Drain)
+	b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, service)
+	return err
+}
+
+// readyToSell says why buyers should not come, in words for them.
+func (b *builder) readyToSell(goods *catalogue.Catalogue) error {
+	if err := b.node.Ready(); err != nil {
+		return err
+	}
+	if goods.Staleness() < 0 {
+		return errors.New("starting: the events have not been read yet")
+	}
+	return nil
+}
+
+// identity has the keys that buyers' tokens are signed with.
+func (b *builder) identity() (*identity.Verifier, error) {
+	s := b.Settings.Identity
+	if s.KeysFile == "" {
+		return nil, errors.New("identity.keys_file: expected the keys that buyers' tokens are signed with, a JWK Set: " +
+			"say where with --identity-keys-file ('seckill keys new' makes one)")
+	}
+	verifier, err := identity.Open(identity.Config{KeysFile: s.KeysFile, Issuer: s.Issuer, Audience: s.Audience, Log: b.Log})
+	if err != nil {
+		return nil, fmt.Errorf("identity.keys_file: %w", err)
+	}
+	return verifier, nil
 }
 
 // answerNodes takes the address that other nodes ask questions at.

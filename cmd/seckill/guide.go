@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/app"
+	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/settings"
 )
 
@@ -17,13 +18,14 @@ type guide struct {
 	at       app.Addresses
 	store    string
 	took     time.Duration
+	sample   *event.Event // something to buy, nil if there is nothing
 }
 
 func (g guide) print(w io.Writer) {
 	fmt.Fprintf(w, `
 seckill %s is ready, %v after its start.
 
-  buyers     http://%s   /v1/time /livez /readyz /openapi.json
+  buyers     http://%s   /v1/events /v1/me/orders /livez /readyz /openapi.json
   operators  http://%s   /v1/nodes /v1/config /livez /readyz /openapi.json
   ops        http://%s   /metrics /status /debug/pprof/
   store      %s
@@ -39,11 +41,11 @@ To try next, in another terminal:
 
 // next lists commands that show something.
 func (g guide) next() []string {
-	lines := []string{
+	lines := append(g.purchase(),
 		fmt.Sprintf("curl http://%s/v1/nodes", g.at.Admin),
 		fmt.Sprintf("curl http://%s/v1/config", g.at.Admin),
 		fmt.Sprintf("curl http://%s/status", g.at.Ops),
-	}
+	)
 	root := g.settings.Store.Root
 	switch g.settings.Backend {
 	case settings.Etcd:
@@ -60,4 +62,17 @@ func (g guide) next() []string {
 			fmt.Sprintf("%s kv list --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")))
 	}
 	return lines
+}
+
+// purchase lists commands that buy something.
+func (g guide) purchase() []string {
+	if g.sample == nil {
+		return nil
+	}
+	return []string{
+		fmt.Sprintf("token=$(%s token --keys %s --buyer alice)", os.Args[0], g.settings.Identity.KeysFile),
+		fmt.Sprintf(`curl -H "Authorization: Bearer $token" --json '{"quantity":1,"request_id":"first"}' http://%s/v1/events/%s/orders`, g.at.API, g.sample.ID),
+		fmt.Sprintf(`curl -H "Authorization: Bearer $token" http://%s/v1/me/orders`, g.at.API),
+		fmt.Sprintf("curl http://%s/v1/events", g.at.API),
+	}
 }

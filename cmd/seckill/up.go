@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed27495941/seckill/app"
 	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend/etcd/embed"
 	"github.com/seed27495941/seckill/backend/memory"
@@ -20,6 +21,7 @@ import (
 type upCommand struct {
 	DataDir   string `placeholder:"DIR" type:"path" env:"SECKILL_DATA_DIR" xor:"data" help:"Where the etcd inside keeps its data ($$XDG_STATE_HOME/seckill, or ~/.local/state/seckill)."`
 	Ephemeral bool   `xor:"data" help:"Keep nothing."`
+	Sample    bool   `help:"Have something to sell: make an event if none is selling. With a store inside that is done anyway."`
 	apiFlags
 	adminFlags
 	serviceFlags
@@ -31,8 +33,10 @@ func (*upCommand) Help() string {
 that is free and on another port if not. With --endpoints, or --backend=consul, it uses the store that runs there
 instead; with --backend=memory one that ends with the process.
 
+It also makes, if the settings name none, keys for buyers' tokens and a secret for payments, beside the data.
+
     seckill up --ephemeral
-    seckill up --backend=consul`
+    seckill up --backend=consul --sample`
 }
 
 // Run serves everybody until a signal comes.
@@ -50,17 +54,40 @@ func (c *upCommand) Run(p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, place.close()) }()
+	dev, err := newDevelopment(place.dir, &o.Settings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, dev.close()) }()
 	o.Store = place.store
 	o.Ready = func(at app.Addresses) {
-		guide{o.Settings, at, place.description, time.Since(p.started)}.print(os.Stdout)
+		g := guide{settings: o.Settings, at: at, store: place.description, took: time.Since(p.started)}
+		if c.Sample || place.inside {
+			g.sample = sample(stop, place.store, o.Log)
+		}
+		g.print(os.Stdout)
 	}
 	return runServices(stop, abort, o)
+}
+
+// sample finds or makes an event to buy from; nil if that can't be done now.
+func sample(ctx context.Context, s store, log *slog.Logger) *event.Event {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	e, err := event.Sample(ctx, s)
+	if err != nil {
+		log.Warn("no sample to sell", "error", err)
+		return nil
+	}
+	return &e
 }
 
 // A place is a store, wherever it runs.
 type place struct {
 	store       store
 	description string
+	inside      bool          // in this process, so nobody else's
+	dir         string        // for what is to be kept, "" for nothing
 	server      *embed.Server // nil if it runs elsewhere
 }
 
@@ -82,10 +109,14 @@ func (c *upCommand) place(ctx context.Context, s *settings.Settings, log *slog.L
 		return place{}, usageError{errors.New("--data-dir and --ephemeral are for the etcd inside, but the settings name another store")}
 	}
 	if s.Backend == settings.Memory {
-		return place{store: memory.New(), description: "inside this process, ends with it"}, nil
+		return place{store: memory.New(), description: "inside this process, ends with it", inside: true}, nil
+	}
+	dir, err := stateDir()
+	if err != nil {
+		return place{}, err
 	}
 	opened, err := open(*s)
-	return place{store: opened, description: s.Backend + ", running elsewhere"}, err
+	return place{store: opened, description: s.Backend + ", running elsewhere", dir: dir}, err
 }
 
 func (c *upCommand) embed(ctx context.Context, s *settings.Settings, log *slog.Logger) (place, error) {
@@ -113,7 +144,7 @@ func (c *upCommand) embed(ctx context.Context, s *settings.Settings, log *slog.L
 	if c.Ephemeral {
 		description += " until it ends"
 	}
-	return place{opened, description, server}, nil
+	return place{store: opened, description: description, inside: true, dir: config.Dir, server: server}, nil
 }
 
 func (c *upCommand) embedConfig(log *slog.Logger) (embed.Config, error) {

@@ -72,6 +72,7 @@ type walk struct {
 	*testing.T
 	store   walkStore
 	binary  string
+	keys    string // file with those that buyers' tokens are signed with
 	cluster *servers.Cluster
 	began   time.Time
 }
@@ -92,6 +93,8 @@ func (w *walk) run() {
 	w.cluster = servers.ForTest(w.T, w.store.config)
 	w.step("%s %s runs (%s)", w.store.kind, w.cluster.Version(), w.cluster.Source())
 
+	w.keys = filepath.Join(w.TempDir(), "keys.json")
+	w.seckill("keys", "new", "--keys="+w.keys)
 	a, b := w.startNode("a"), w.startNode("b")
 	admin := w.startAdmin()
 	w.listed(admin, a, b)
@@ -100,6 +103,7 @@ func (w *walk) run() {
 	w.step("%s shows both", w.command(w.store.list...))
 
 	require.NotContains(w, a.log.String(), "level=INFO", "the file says warn")
+	w.sale(a, b)
 	w.configChange(a, b)
 	w.deletedKey(admin, a, b)
 	w.badConfig(a, b)
@@ -107,6 +111,64 @@ func (w *walk) run() {
 	w.killed(admin, a, b)
 	w.storeRestart(admin, a)
 	w.terminated(admin, a)
+}
+
+// sale: what one node is asked for another one knows of, and the checker finds
+// nothing wrong.
+func (w *walk) sale(a, b *walker) {
+	made := w.seckill("events", "create", "--title=Teapot", "--sku=T", "--price=1999", "--currency=EUR", "--total=100", "--per-user=2", "--opens=+0s", "--closes=+1h", "--publish")
+	id := strings.Fields(made)[0]
+	w.step("seckill events create --publish: event %s is online", id)
+
+	token := strings.TrimSpace(w.seckill("token", "--keys="+w.keys, "--buyer=alice"))
+	buy := func(at *walker) (status int, order string) {
+		req, err := http.NewRequestWithContext(w.Context(), http.MethodPost, "http://"+at.main+"/v1/events/"+id+"/orders",
+			strings.NewReader(`{"quantity":2,"request_id":"first"}`))
+		require.NoError(w, err)
+		req.Header.Set("Authorization", "Bearer "+token)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := at.client.Do(req)
+		if err != nil {
+			return 0, ""
+		}
+		defer func() { _ = resp.Body.Close() }()
+		var o struct{ ID string }
+		require.NoError(w, json.NewDecoder(resp.Body).Decode(&o))
+		return resp.StatusCode, o.ID
+	}
+	var bought string
+	w.eventually("an order", func() (ok bool) {
+		status, order := buy(a)
+		bought = order
+		require.NotContains(w, []int{http.StatusConflict, http.StatusUnprocessableEntity}, status)
+		return status == http.StatusCreated || status == http.StatusOK
+	})
+	status, again := buy(b)
+	require.Equal(w, http.StatusOK, status)
+	require.Equal(w, bought, again)
+	w.step("POST /v1/events/{id}/orders at %s: order %s; the same request at %s: the same order", a.id, bought, b.id)
+
+	acks := filepath.Join(w.TempDir(), "acks")
+	require.NoError(w, os.WriteFile(acks, []byte(bought+"\n"), 0o600))
+	report := w.seckill("verify", "--event="+id, "--acks="+acks)
+	w.step("seckill verify: %s", strings.Join(strings.Fields(report), " "))
+	w.seckill("events", "close", id)
+	w.eventually("the order of a closed sale", func() bool {
+		status, again := buy(b)
+		return status == http.StatusOK && again == bought
+	})
+	w.step("seckill events close: over for good, and its orders can still be read")
+}
+
+// seckill runs a command on the walk's store that has to succeed.
+func (w *walk) seckill(args ...string) string {
+	cmd := exec.CommandContext(w.Context(), w.binary, append(args, "--backend="+string(w.store.kind), "--endpoints="+w.cluster.Endpoints()[0])...)
+	cmd.Env = []string{"HOME=" + w.TempDir()}
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	require.NoError(w, err, "%v: %s", args, &stderr)
+	return string(out)
 }
 
 // configChange: a config typed with the store's tool is applied by both nodes.
@@ -238,7 +300,7 @@ type walker struct {
 func (w *walk) startNode(name string) *walker {
 	api := freeAddress(w.T)
 	id := strings.NewReplacer(".", "-", ":", "-").Replace(api)
-	p := w.start(name, api, "api", "--api-bind="+api, "--rpc-bind=127.0.0.1:0")
+	p := w.start(name, api, "api", "--api-bind="+api, "--rpc-bind=127.0.0.1:0", "--identity-keys-file="+w.keys)
 	p.id = id
 	p.await("its registration", func(s node.Status) bool { return s.Node.Registered })
 	return p

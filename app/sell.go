@@ -51,10 +51,10 @@ func (b *builder) sell(ctx context.Context) error {
 	}
 	b.background = append(b.background, desk.Run, goods.Run)
 	b.announced = append(b.announced, func(ctx context.Context) error {
-		if goods.AwaitSynced(ctx) != nil {
-			return nil // it was told to stop
+		if goods.AwaitSynced(ctx) == nil {
+			return b.announce(ctx, desk)
 		}
-		return b.announce(ctx, desk)
+		return nil // it was told to stop before
 	})
 	return nil
 }

@@ -53,12 +53,14 @@ func (g guide) next() []string {
 		lines = append(lines,
 			fmt.Sprintf("etcdctl --endpoints %s get --prefix /%s", at, root),
 			fmt.Sprintf(`etcdctl --endpoints %s put /%sconfig '{"logLevel":"debug"}'`, at, root),
+			fmt.Sprintf("%s verify --all --endpoints %s", os.Args[0], at),
 			fmt.Sprintf("%s kv list --endpoints %s", os.Args[0], at))
 	case settings.Consul:
 		at := endpoints(g.settings, "127.0.0.1:8500")
 		lines = append(lines,
 			fmt.Sprintf("consul kv get -http-addr %s -recurse %s", at[0], root),
 			fmt.Sprintf(`consul kv put -http-addr %s %sconfig '{"logLevel":"debug"}'`, at[0], root),
+			fmt.Sprintf("%s verify --all --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")),
 			fmt.Sprintf("%s kv list --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")))
 	}
 	return lines
@@ -74,5 +76,6 @@ func (g guide) purchase() []string {
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" --json '{"quantity":1,"request_id":"first"}' http://%s/v1/events/%s/orders`, g.at.API, g.sample.ID),
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" http://%s/v1/me/orders`, g.at.API),
 		fmt.Sprintf("curl http://%s/v1/events", g.at.API),
+		fmt.Sprintf("curl -N http://%s/v1/events/%s/stream", g.at.API, g.sample.ID),
 	}
 }

@@ -147,6 +147,9 @@ func (o *Owner) watchPool(ctx context.Context) <-chan struct{} {
 		defer close(done)
 		for ctx.Err() == nil {
 			for e, err := range backend.WatchKey(ctx, o.store, record.PoolKey(o.event)) {
+				if ctx.Err() != nil {
+					break
+				}
 				if err != nil {
 					o.log.Warn("the pool can't be followed", "error", err)
 					break

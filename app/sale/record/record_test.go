@@ -293,8 +293,11 @@ func TestEvent(t *testing.T) {
 		"slots":          func(e *record.Event) { e.Slots = record.MaxSlots + 1 },
 		"opens":          func(e *record.Event) { e.Window.Closes = e.Window.Opens },
 		"window":         func(e *record.Event) { e.Window.Opens = time.Time{} },
-		"payWithin":      func(e *record.Event) { e.PayWithin = 0 },
-		"status":         func(e *record.Event) { e.Status = "" },
+		"year 9999": func(e *record.Event) {
+			e.Window.Closes = time.Date(9999, 12, 31, 23, 0, 0, 0, time.FixedZone("", -2*60*60))
+		},
+		"payWithin": func(e *record.Event) { e.PayWithin = 0 },
+		"status":    func(e *record.Event) { e.Status = "" },
 	} {
 		e := sample()
 		spoil(&e)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -199,4 +200,28 @@ func TestFileIsThereInFullOrNotAtAll(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, files, 1)
 	require.Error(t, export.File(filepath.Join(dir, "none", "x"), func(io.Writer) error { return nil }))
+}
+
+// What stands there for something else, a device above all, is not replaced.
+func TestFileReplacesFilesOnly(t *testing.T) {
+	dir := t.TempDir()
+	listen, err := net.Listen("unix", filepath.Join(dir, "socket"))
+	require.NoError(t, err)
+	defer listen.Close()
+	for _, name := range []string{filepath.Join(dir, "socket"), dir, os.DevNull} {
+		before, err := os.Stat(name)
+		require.NoError(t, err)
+		require.False(t, before.Mode().IsRegular())
+		err = export.File(name, func(io.Writer) error { t.Error("it was written"); return errors.New("stop") })
+		require.ErrorIs(t, err, backend.ErrInvalid)
+		require.ErrorContains(t, err, name)
+	}
+
+	target, link := filepath.Join(dir, "target"), filepath.Join(dir, "link")
+	require.NoError(t, os.WriteFile(target, []byte("old"), 0o600))
+	require.NoError(t, os.Symlink("target", link))
+	require.NoError(t, export.File(link, func(w io.Writer) error { _, err := io.WriteString(w, "new"); return err }))
+	data, err := os.ReadFile(target)
+	require.NoError(t, err)
+	assert.Equal(t, "new", string(data), "a link goes on to lead where it led")
 }

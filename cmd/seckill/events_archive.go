@@ -62,7 +62,11 @@ func (c *eventsArchive) archive(ctx context.Context, s session, e event.Event) (
 			return a, err
 		}
 	}
-	return archive.Check(archive.Path(c.Dir, e.ID))
+	a, err := archive.Check(archive.Path(c.Dir, e.ID))
+	if err == nil && a.Sale.ID != e.ID {
+		err = fmt.Errorf("archive %s is of event %s, expected that of %s", a.Path, a.Sale.ID, e.ID)
+	}
+	return a, err
 }
 
 func (c *eventsArchive) purge(ctx context.Context, s session, a archive.Archive) error {

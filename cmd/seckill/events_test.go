@@ -203,6 +203,12 @@ func testEvents(t *testing.T, s store, flags ...string) {
 	o.fails(2, "say --yes", append(archived, "--purge")...)
 	o.fails(2, "--yes is for --purge", append(archived, "--yes")...)
 	assert.Contains(t, o.ok("verify", "--archive="+at, "--acks="+file), "3 acknowledged")
+	other := o.ok(create("--slots=1", "--publish")...)
+	o.ok("events", "close", other)
+	elsewhere := filepath.Join(dir, "elsewhere")
+	require.NoError(t, os.CopyFS(filepath.Join(elsewhere, other), os.DirFS(at)))
+	o.fails(1, "is of event "+id, "events", "archive", other, "--dir="+elsewhere, "--purge", "--yes")
+	assert.Contains(t, o.ok("events", "show", id), " closed\n", "another's archive purges neither")
 	for range 2 {
 		assert.Equal(t, at+": 3 orders in 3 batches, checked, purged from the store", o.ok(append(archived, "--purge", "--yes")...))
 	}

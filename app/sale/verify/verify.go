@@ -24,9 +24,9 @@ type Rule string
 // The rules.
 const (
 	Readable    Rule = "readable"     // every record is what it must be, under its key
-	Complete    Rule = "complete"     // no slot is missing, no batch between two others
-	Epochs      Rule = "epochs"       // every batch is of an epoch that the slot has had
-	Stock       Rule = "stock"        // what orders hold, and what slots were granted, is there
+	Complete    Rule = "complete"     // no slot is missing, no batch between two others; a draft has nothing of this
+	Epochs      Rule = "epochs"       // every batch is of an epoch that the slot has had, by the one owner it had then
+	Stock       Rule = "stock"        // what orders hold, and what slots were granted, is there; what is called sold was
 	Transitions Rule = "transitions"  // an order is opened once, and goes from one status to one that can follow
 	Limit       Rule = "limit"        // no buyer holds more than allowed
 	Requests    Rule = "requests"     // one order for each request
@@ -155,6 +155,7 @@ type checker struct {
 	pool     *record.Pool
 	slots    map[int]record.Slot
 	held     map[int]int64 // by slot
+	peak     map[int]int64 // the most that was held in it
 	orders   map[ulid.ULID]*order
 	buyers   map[string]int64 // units held
 	requests map[request]ulid.ULID
@@ -176,7 +177,7 @@ func (c *checker) violate(rule Rule, key, format string, args ...any) {
 // sale checks everything under a sale's directory.
 func (c *checker) sale(entries []backend.Entry) {
 	logs := map[int][]backend.Entry{}
-	c.slots, c.held = map[int]record.Slot{}, map[int]int64{}
+	c.slots, c.held, c.peak = map[int]record.Slot{}, map[int]int64{}, map[int]int64{}
 	dir := record.SaleDir(c.report.Event)
 	for _, e := range entries {
 		kind, rest, _ := strings.Cut(strings.TrimPrefix(e.Key, dir), "/")
@@ -195,7 +196,13 @@ func (c *checker) sale(entries []backend.Entry) {
 	for _, k := range slices.Sorted(maps.Keys(logs)) {
 		c.log(k, logs[k])
 	}
-	if c.event.Status != record.StatusDraft && c.event.Status != record.StatusPublishing {
+	switch c.event.Status {
+	case record.StatusDraft:
+		if len(entries) > 0 {
+			c.violate(Complete, entries[0].Key, "the event is a draft, of which there is no sale yet: it and %d more keys", len(entries)-1)
+		}
+	case record.StatusPublishing: // some of it may be there
+	case record.StatusOnline, record.StatusOffline, record.StatusClosing, record.StatusClosed, record.StatusArchived:
 		c.furniture()
 	}
 	c.sums()
@@ -219,6 +226,9 @@ func (c *checker) readPool(e backend.Entry) {
 	}
 	c.pool, c.report.SoldOut, c.report.Total = &p, p.SoldOut, p.Total
 	c.report.Granted = p.Total - p.Free()
+	if p.Total > c.event.Total {
+		c.violate(Stock, e.Key, "it has %d units, the event has %d", p.Total, c.event.Total)
+	}
 }
 
 func (c *checker) readSlot(e backend.Entry, k int) {
@@ -236,6 +246,10 @@ func (c *checker) readSlot(e backend.Entry, k int) {
 // log checks the log of a slot. Its entries come in the order of their keys.
 func (c *checker) log(k int, entries []backend.Entry) {
 	var last record.Place
+	owners := map[uint64]string{} // by epoch
+	if slot, ok := c.slots[k]; ok && slot.Owner != record.Nobody {
+		owners[slot.Epoch] = slot.Owner
+	}
 	for _, e := range entries {
 		at, err := record.ParseLogKey(c.report.Event, k, e.Key)
 		if err != nil {
@@ -254,6 +268,10 @@ func (c *checker) log(k int, entries []backend.Entry) {
 			c.violate(Readable, e.Key, "%v", err)
 			continue
 		}
+		if owner, ok := owners[at.Epoch]; ok && owner != b.Owner.String() {
+			c.violate(Epochs, e.Key, "it is by %s, the epoch has the owner %s", b.Owner, owner)
+		}
+		owners[at.Epoch] = b.Owner.String()
 		c.report.Batches++
 		for _, entry := range b.Entries {
 			c.entry(e.Key, k, entry)
@@ -316,6 +334,7 @@ func (c *checker) opened(key string, k int, e record.Entry) {
 // hold counts units, and sees that there are not too many at any moment.
 func (c *checker) hold(key string, k int, o *order, units int64) {
 	c.held[k] += units
+	c.peak[k] = max(c.peak[k], c.held[k])
 	c.buyers[o.user] += units
 	if c.buyers[o.user] > c.event.PerUser && units > 0 {
 		c.violate(Limit, key, "%q holds %d units, %d are allowed", o.user, c.buyers[o.user], c.event.PerUser)
@@ -342,6 +361,7 @@ func (c *checker) sums() {
 			c.violate(Stock, record.LogDir(c.report.Event, k), "%d units in orders, %d were granted", c.held[k], c.pool.Granted[k])
 		}
 	}
+	c.empty()
 	if c.report.Held > c.report.Total {
 		c.violate(Stock, "", "%d units in orders, there are %d", c.report.Held, c.report.Total)
 	}
@@ -350,6 +370,20 @@ func (c *checker) sums() {
 		c.report.Statuses[o.status]++
 	}
 	c.report.Buyers = len(c.buyers)
+}
+
+// empty holds against the log that all of a slot's units are in orders, of which the
+// sale's being sold out is made. That is said some time after they were, and taken
+// back some time after one was cancelled or expired.
+func (c *checker) empty() {
+	if c.pool == nil {
+		return
+	}
+	for k, empty := range c.pool.Empty {
+		if empty && c.peak[k] < c.pool.Granted[k] {
+			c.violate(Stock, record.LogDir(c.report.Event, k), "the slot is said to have no units left: it was granted %d, never more than %d were in orders", c.pool.Granted[k], c.peak[k])
+		}
+	}
 }
 
 // archived checks what has taken the place of a sale.

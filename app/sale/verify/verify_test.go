@@ -64,6 +64,11 @@ func (s *sale) raw(key string, value []byte) {
 
 func (s *sale) batch(slot int, epoch, seq uint64, entries ...record.Entry) {
 	s.Helper()
+	s.batchBy(owner, slot, epoch, seq, entries...)
+}
+
+func (s *sale) batchBy(owner ulid.ULID, slot int, epoch, seq uint64, entries ...record.Entry) {
+	s.Helper()
 	b := record.Batch{Event: event, Slot: slot, Place: record.Place{Epoch: epoch, Seq: seq}, Owner: owner, Entries: entries}
 	value, err := b.Encode()
 	require.NoError(s, err)
@@ -129,6 +134,15 @@ func TestCleanSale(t *testing.T) {
 	}, r)
 }
 
+// Owners say that all of a slot's units are in orders, and take that back when one was
+// cancelled: a moment after it is in the log.
+func TestSoldOutAMomentAgo(t *testing.T) {
+	s := newSale(t)
+	s.pool = record.Pool{Total: 10, Granted: []int64{2, 0}, Empty: []bool{true, true}, Scarce: true}
+	s.batch(0, 2, 1, ordered(1, buyer(0, 0), 2), later(record.Cancelled, 1))
+	assert.Empty(t, s.check().Violations)
+}
+
 // Each rule is broken by itself, and named.
 func TestViolations(t *testing.T) {
 	ann, bob := buyer(0, 0), buyer(0, 1)
@@ -151,11 +165,33 @@ func TestViolations(t *testing.T) {
 		"a key that is no place":  {verify.Readable, func(s *sale) { s.raw(record.LogDir(event, 0)+"1-1", nil) }, nil},
 		"a missing batch":         {verify.Complete, func(s *sale) { s.batch(0, 1, 2, ordered(1, ann, 1)) }, nil},
 		"an epoch to come":        {verify.Epochs, func(s *sale) { s.batch(0, 3, 1, ordered(1, ann, 1)) }, nil},
-		"more than was granted":   {verify.Stock, func(s *sale) { s.pool.Granted = []int64{1, 6}; s.batch(0, 1, 1, ordered(1, ann, 2)) }, nil},
-		"the same order twice":    {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 1), ordered(1, ann, 1)) }, nil},
-		"paid out of nothing":     {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, later(record.Paid, 1)) }, nil},
-		"cancelled when paid":     {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 1), later(record.Paid, 1), later(record.Cancelled, 1)) }, nil},
-		"more than the limit":     {verify.Limit, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 2), ordered(2, ann, 1)) }, nil},
+		"an epoch that closing took": {verify.Epochs, func(s *sale) {
+			s.event.Status = record.StatusClosed
+			s.slots = []record.Slot{{Owner: record.Closed, Epoch: 2}, {Owner: record.Closed, Epoch: 1}}
+			s.batch(0, 2, 1, ordered(1, ann, 1))
+		}, nil},
+		"a batch of somebody else": {verify.Epochs, func(s *sale) {
+			s.slots[0].Owner = id(9).String()
+			s.batch(0, 2, 1, ordered(1, ann, 1))
+		}, nil},
+		"two owners in an epoch": {verify.Epochs, func(s *sale) {
+			s.batch(0, 1, 1, ordered(1, ann, 1))
+			s.batchBy(id(9), 0, 1, 2, later(record.Paid, 1))
+		}, nil},
+		"more than is for sale": {verify.Stock, func(s *sale) { s.event.Total = 9 }, nil},
+		"sold out with units that were in no order": {verify.Stock, func(s *sale) {
+			s.pool.Scarce, s.pool.SoldOut, s.pool.Empty = true, true, []bool{true, true}
+			s.batch(0, 1, 1, ordered(1, ann, 2), ordered(2, bob, 1))
+		}, nil},
+		"a draft that has sold": {verify.Complete, func(s *sale) {
+			s.event.Status = record.StatusDraft
+			s.batch(0, 1, 1, ordered(1, ann, 1))
+		}, nil},
+		"more than was granted": {verify.Stock, func(s *sale) { s.pool.Granted = []int64{1, 6}; s.batch(0, 1, 1, ordered(1, ann, 2)) }, nil},
+		"the same order twice":  {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 1), ordered(1, ann, 1)) }, nil},
+		"paid out of nothing":   {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, later(record.Paid, 1)) }, nil},
+		"cancelled when paid":   {verify.Transitions, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 1), later(record.Paid, 1), later(record.Cancelled, 1)) }, nil},
+		"more than the limit":   {verify.Limit, func(s *sale) { s.batch(0, 1, 1, ordered(1, ann, 2), ordered(2, ann, 1)) }, nil},
 		"two orders for a request": {verify.Requests, func(s *sale) {
 			a, b := ordered(1, ann, 1), ordered(2, ann, 1)
 			b.Request = a.Request

@@ -132,7 +132,7 @@ func TestArchiveThenPurge(t *testing.T) {
 		before, err := verify.Check(t.Context(), s, e.ID, nil)
 		require.NoError(t, err)
 		require.Equal(t, buyers, before.Orders)
-		dir := t.TempDir()
+		dir := filepath.Join(t.TempDir(), "of", "sales")
 
 		a, err := archive.Write(t.Context(), s, e.ID, dir)
 		require.NoError(t, err)

@@ -29,20 +29,23 @@ const (
 )
 
 // Purge deletes from the store what is in an archive: first it checks the archive,
-// and that what the store has of the sale is in it, byte by byte and at the same
-// revisions. Then the event gets the status archived, and only then pool, slots and
+// sees that it is on the disk, and that what the store has of the sale is in it, byte
+// by byte and at the same revisions. Then the event gets the status archived, and only then pool, slots and
 // logs go, each on the condition that it is as it was archived, and the event as it
 // is now. The event stays.
 //
 // It can be repeated after any failure, and goes on where it was. deleted, if not
 // nil, is told of every key, from several goroutines.
 //
-// Errors: those of [Check]; event.ErrStatus unless the event is closed or archived;
+// Errors: those of [Check]; those of the file system; event.ErrStatus unless the event is closed or archived;
 // ErrDiffers; those of the store.
 func Purge(ctx context.Context, s backend.Store, path string, deleted func()) error {
 	a, err := Check(path)
 	if err != nil {
 		return err
+	}
+	if err := flushAll(path); err != nil {
+		return fmt.Errorf("archive %s: %w", path, err)
 	}
 	p := &purge{store: s, archive: a, keys: map[string]backend.Entry{}, deleted: deleted}
 	for _, e := range a.Sale.Entries {

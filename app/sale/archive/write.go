@@ -42,7 +42,7 @@ func Write(ctx context.Context, s backend.Store, id ulid.ULID, dir string) (Arch
 	if err != nil {
 		return Archive{}, err
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return Archive{}, err
 	}
 	temporary, err := os.MkdirTemp(dir, "."+id.String()+".")
@@ -57,7 +57,7 @@ func Write(ctx context.Context, s backend.Store, id ulid.ULID, dir string) (Arch
 		return Archive{}, errors.Join(err, os.RemoveAll(temporary))
 	}
 	a.Path = final
-	return a, syncDir(dir)
+	return a, flush(dir)
 }
 
 // Contents are the files of an archive that is being made.
@@ -154,7 +154,7 @@ func (c *contents) store(dir string) (Archive, error) {
 		}
 	}
 	for _, sub := range []string{"slots", "log", "."} {
-		if err := syncDir(filepath.Join(dir, sub)); err != nil {
+		if err := flush(filepath.Join(dir, sub)); err != nil {
 			return Archive{}, err
 		}
 	}
@@ -173,11 +173,43 @@ func writeFile(name string, data []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncDir sees that the names in a directory are on the disk.
-func syncDir(name string) error {
-	d, err := os.Open(name)
+// makeDir makes a directory and those it is in, and sees that their names are on the
+// disk: the loss of one is the loss of all that is in it.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return flush(parent)
+}
+
+// flushAll sees that an archive is on the disk with all that is in it, whoever has put
+// it there: it may be a copy, which nobody synced.
+func flushAll(path string) error {
+	path, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return err
 	}
-	return errors.Join(d.Sync(), d.Close())
+	err = filepath.WalkDir(path, func(name string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return flush(name)
+	})
+	return errors.Join(err, flush(filepath.Dir(path)))
+}
+
+// flush sees that a file, or the names in a directory, are on the disk.
+func flush(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }

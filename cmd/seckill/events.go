@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -237,12 +238,27 @@ func showEvent(to io.Writer, e event.Event, pool *records.Pool) error {
 	return table.Flush()
 }
 
-// confirm asks somebody at a terminal.
-func confirm(question string) (bool, error) {
+// confirm asks somebody at a terminal, until ctx ends: a signal ends the program, and
+// with it whoever still waits for an answer.
+func confirm(ctx context.Context, terminal io.Reader, question string) (bool, error) {
 	fmt.Fprint(os.Stderr, question+" Type yes to go on: ")
-	var answer string
-	if _, err := fmt.Fscanln(os.Stdin, &answer); err != nil {
-		return false, fmt.Errorf("not confirmed: %w", err)
+	type answer struct {
+		line string
+		err  error
 	}
-	return strings.TrimSpace(answer) == "yes", nil
+	answers := make(chan answer, 1)
+	go func() {
+		line, err := bufio.NewReader(terminal).ReadString('\n')
+		answers <- answer{line, err}
+	}()
+	select {
+	case <-ctx.Done():
+		fmt.Fprintln(os.Stderr)
+		return false, fmt.Errorf("not confirmed: %w", ctx.Err())
+	case a := <-answers:
+		if a.err != nil {
+			return false, fmt.Errorf("not confirmed: %w", a.err)
+		}
+		return strings.TrimSpace(a.line) == "yes", nil
+	}
 }

@@ -71,7 +71,7 @@ func (c *eventsArchive) archive(ctx context.Context, s session, e event.Event) (
 
 func (c *eventsArchive) purge(ctx context.Context, s session, a archive.Archive) error {
 	if !c.Yes {
-		ok, err := confirm(fmt.Sprintf("Delete the %d keys of event %s (%s) from the store? They are in %s.", len(a.Sale.Entries), a.Sale.ID, oneLine([]byte(a.Manifest.Title)), a.Path))
+		ok, err := confirm(ctx, os.Stdin, fmt.Sprintf("Delete the %d keys of event %s (%s) from the store? They are in %s.", len(a.Sale.Entries), a.Sale.ID, oneLine([]byte(a.Manifest.Title)), a.Path))
 		if err != nil {
 			return err
 		}

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -172,6 +174,7 @@ func testEvents(t *testing.T, s store, flags ...string) {
 	assert.Equal(t, []string{acks[1], "0", "'=bob", "'=1+1", "1", "pending"}, rows[2][:6])
 	file = filepath.Join(dir, "orders.ndjson")
 	assert.Empty(t, o.ok("orders", "export", "--event="+id, "--format=ndjson", "--output="+file))
+	o.fails(2, "is no regular file", "orders", "export", "--event="+id, "--output="+dir)
 	o.fails(2, "no such file", "orders", "export", "--event="+id, "--output="+filepath.Join(dir, "none", "x"))
 
 	t.Log("and checked, with what buyers were told")
@@ -240,4 +243,21 @@ func TestPublishNeedsRoom(t *testing.T) {
 	o.fails(1, "of which sales that are open may need 4.", create("--total=1500", "--publish")...)
 	o.ok("events", "close", id)
 	o.ok(create("--total=1500", "--publish")...)
+}
+
+func TestConfirm(t *testing.T) {
+	for answer, want := range map[string]bool{"yes\n": true, " yes \r\n": true, "no\n": false, "\n": false, "yes please\n": false} {
+		ok, err := confirm(t.Context(), strings.NewReader(answer), "?")
+		require.NoError(t, err)
+		assert.Equal(t, want, ok, "%q", answer)
+	}
+	_, err := confirm(t.Context(), strings.NewReader("yes"), "?")
+	require.ErrorIs(t, err, io.EOF, "half an answer is none")
+
+	nobody, terminal := io.Pipe()
+	defer terminal.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = confirm(ctx, nobody, "?")
+	require.ErrorIs(t, err, context.Canceled, "Ctrl-C ends it")
 }

@@ -43,8 +43,8 @@ func (c *ordersExport) Run(p *program) error {
 		bar := progress(e.Slots, "slots")
 		defer bar.end()
 		err = export.File(c.Output, func(to io.Writer) error { return c.write(ctx, s, e, to, bar) })
-		if pathError := (*os.PathError)(nil); errors.As(err, &pathError) {
-			return usageError{err}
+		if pathError := (*os.PathError)(nil); errors.As(err, &pathError) && pathError.Op == "open" {
+			return usageError{err} // a disk that is full is none
 		}
 		return err
 	})

@@ -30,7 +30,7 @@ const (
 	Transitions Rule = "transitions"  // an order is opened once, and goes from one status to one that can follow
 	Limit       Rule = "limit"        // no buyer holds more than allowed
 	Requests    Rule = "requests"     // one order for each request
-	Slots       Rule = "slots"        // a buyer's orders are in the buyer's slot
+	Slots       Rule = "slots"        // a buyer's orders are in the buyer's slot, which their IDs name
 	Acks        Rule = "acknowledged" // every order that was acknowledged is there, once
 	Purged      Rule = "purged"       // of an archived sale nothing is left in the store
 )
@@ -202,6 +202,9 @@ func (c *checker) sale(entries []backend.Entry) {
 			c.violate(Complete, entries[0].Key, "the event is a draft, of which there is no sale yet: it and %d more keys", len(entries)-1)
 		}
 	case record.StatusPublishing: // some of it may be there
+		if len(logs) > 0 {
+			c.violate(Complete, record.SaleDir(c.report.Event)+"log/", "%d slots have a log, while the event is being published", len(logs))
+		}
 	case record.StatusOnline, record.StatusOffline, record.StatusClosing, record.StatusClosed, record.StatusArchived:
 		c.furniture()
 	}
@@ -323,6 +326,9 @@ func (c *checker) entry(key string, k int, e record.Entry) {
 func (c *checker) opened(key string, k int, e record.Entry) {
 	if want := record.SlotOf(e.User, c.event.Slots); want != k {
 		c.violate(Slots, key, "order %s is by %q, who belongs to slot %d", e.Order, e.User, want)
+	}
+	if looked := int(e.Order[6]); looked != k { // where it is looked up
+		c.violate(Slots, key, "order %s names slot %d: nobody will find it", e.Order, looked)
 	}
 	named := request{e.User, e.Request}
 	if before, ok := c.requests[named]; ok {

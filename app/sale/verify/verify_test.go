@@ -87,8 +87,9 @@ func (s *sale) check(acked ...ulid.ULID) verify.Report {
 	return r
 }
 
+// id is that of an order of slot 0, or of slot 1 from 128 on.
 func id(n byte) (u ulid.ULID) {
-	u[0], u[15] = 1, n
+	u[0], u[6], u[15] = 1, n>>7, n
 	return u
 }
 
@@ -122,8 +123,8 @@ func TestCleanSale(t *testing.T) {
 	s.batch(0, 1, 1, ordered(1, buyer(0, 0), 2), ordered(2, buyer(0, 1), 1))
 	s.batch(0, 1, 2, later(record.Paid, 1), later(record.Expired, 2))
 	s.batch(0, 2, 1, later(record.Revived, 2))
-	s.batch(1, 2, 1, ordered(3, buyer(1, 0), 2), later(record.Cancelled, 3), later(record.RefundDue, 3), ordered(4, buyer(1, 0), 2))
-	r := s.check(id(3), id(1), id(3))
+	s.batch(1, 2, 1, ordered(131, buyer(1, 0), 2), later(record.Cancelled, 131), later(record.RefundDue, 131), ordered(132, buyer(1, 0), 2))
+	r := s.check(id(131), id(1), id(131))
 	assert.Empty(t, r.Violations)
 	assert.True(t, r.Clean())
 	r.Revision = 0
@@ -197,8 +198,13 @@ func TestViolations(t *testing.T) {
 			b.Request = a.Request
 			s.batch(0, 1, 1, a, b)
 		}, nil},
-		"a buyer of another slot": {verify.Slots, func(s *sale) { s.batch(1, 1, 1, ordered(1, bob, 1)) }, nil},
-		"an order that was lost":  {verify.Acks, func(*sale) {}, []ulid.ULID{id(9)}},
+		"a buyer of another slot":  {verify.Slots, func(s *sale) { s.batch(1, 1, 1, ordered(129, bob, 1)) }, nil},
+		"an order of another slot": {verify.Slots, func(s *sale) { s.batch(0, 1, 1, ordered(129, bob, 1)) }, nil},
+		"sold while it is published": {verify.Complete, func(s *sale) {
+			s.event.Status = record.StatusPublishing
+			s.batch(0, 1, 1, ordered(1, ann, 1))
+		}, nil},
+		"an order that was lost": {verify.Acks, func(*sale) {}, []ulid.ULID{id(9)}},
 	} {
 		s := newSale(t)
 		c.spoil(s)

@@ -24,8 +24,8 @@ type ordersExport struct {
 // Help is shown by seckill orders export --help.
 func (*ordersExport) Help() string {
 	return `The columns are id, slot, user, request_id, quantity, status, ordered_at, pay_by, changed_at and payment; more may be added at
-the end. In CSV a user, request or payment that begins with = + - @ ' a tab or a carriage return has an apostrophe in front, so that
-no spreadsheet takes it for a formula.
+the end. In CSV a user, request or payment that begins with = + - @ ' (also as wide characters), a tab or the end of a line has an
+apostrophe in front, so that no spreadsheet takes it for a formula.
 
     seckill orders export --event=01K9ZZZZZZZZZZZZZZZZZZZZZ1 --output=orders.csv`
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
@@ -135,7 +136,7 @@ func TestCSV(t *testing.T) {
 // A spreadsheet must not take what a buyer has chosen for a formula, and nobody is
 // to lose what it was.
 func TestCellsAreNoFormulas(t *testing.T) {
-	for _, text := range []string{"=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "'quoted", "", "ann", "a=b"} {
+	for _, text := range []string{"=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠A", "'quoted", "", "ann", "a=b"} {
 		for _, set := range []func(*export.Order){
 			func(o *export.Order) { o.User = text },
 			func(o *export.Order) { o.RequestID = text },
@@ -147,7 +148,7 @@ func TestCellsAreNoFormulas(t *testing.T) {
 			require.NoError(t, err)
 			found := false
 			for _, cell := range rows[1] {
-				assert.NotContains(t, []byte("=+-@\t\r"), first(cell))
+				assert.NotContains(t, []rune("=+-@\t\r\n＝＋－＠"), first(cell))
 				found = found || strings.TrimPrefix(cell, "'") == text || cell == "'"+text
 			}
 			assert.True(t, found, "%q in %q", text, rows[1])
@@ -155,11 +156,9 @@ func TestCellsAreNoFormulas(t *testing.T) {
 	}
 }
 
-func first(s string) byte {
-	if s == "" {
-		return 0
-	}
-	return s[0]
+func first(s string) rune {
+	r, _ := utf8.DecodeRuneInString(s)
+	return r
 }
 
 // The columns are the fields, in their order.

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/seed27495941/seckill/backend"
 )
@@ -81,12 +82,17 @@ func (o Order) row() []string {
 // timeText is the same as in JSON.
 func timeText(t time.Time) string { return t.Format(time.RFC3339Nano) }
 
+// formula are the characters with which a spreadsheet may take a text for a formula,
+// in some languages also as wide as a Chinese character, and those it may pass over
+// before.
+const formula = "=+-@\t\r\n＝＋－＠"
+
 // cell is a text that buyers or payment services have chosen, as a spreadsheet does
-// not take it for a formula: one that begins with = + - @, a tab or a carriage
-// return gets an apostrophe in front. So does one that begins with an apostrophe,
-// so that taking one off always gives the text back.
+// not take it for a formula: one that begins like one gets an apostrophe in front. So
+// does one that begins with an apostrophe, so that taking one off always gives the
+// text back.
 func cell(s string) string {
-	if s != "" && strings.ContainsRune("=+-@\t\r'", rune(s[0])) {
+	if first, _ := utf8.DecodeRuneInString(s); s != "" && strings.ContainsRune(formula+"'", first) {
 		return "'" + s
 	}
 	return s

@@ -215,8 +215,11 @@ const maxAsking = 8
 
 // OrdersOfAll lists a buyer's orders of all sales that this process knows and that
 // are not archived, the oldest sale first. With an error, those of a sale or more are
-// missing.
+// missing; it is slot.ErrUndecided where this process may not know all sales.
 func (d *Desk) OrdersOfAll(ctx context.Context, user string) ([]EventOrders, error) {
+	if !d.cfg.Valid() || !d.keeper.Synced() {
+		return nil, errOutOfPlace
+	}
 	events := d.keeper.Events()
 	found, faults := make([]EventOrders, len(events)), make([]error, len(events))
 	var asking errgroup.Group

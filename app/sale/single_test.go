@@ -157,6 +157,31 @@ func TestOrdersOfClosedSales(t *testing.T) {
 	})
 }
 
+// A process that may not know all sales does not say that a buyer has no orders.
+func TestOrdersOfSalesThatMayNotBeKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := memory.NewServer()
+		s := startShop(t, server, "10.0.0.1:8080", "")
+		fresh := sale.New(sale.Config{
+			Store: s.store, Directory: registry.NewDirectory(s.store, "", silent), Incarnation: ulid.Make(),
+			Valid: func() bool { return true }, Dial: dial, Logger: silent,
+		})
+		_, err := fresh.OrdersOfAll(t.Context(), "ann")
+		require.ErrorIs(t, err, slot.ErrUndecided, "it has read nothing yet")
+
+		time.Sleep(time.Second)
+		all, err := s.OrdersOfAll(t.Context(), "ann")
+		require.NoError(t, err)
+		assert.Empty(t, all)
+
+		s.store.Cut()
+		time.Sleep(time.Minute)
+		_, err = s.OrdersOfAll(t.Context(), "ann")
+		require.ErrorIs(t, err, slot.ErrUndecided, "others may have begun a sale meanwhile")
+		s.store.Mend() // or leaving takes its time
+	})
+}
+
 // archive sets the status and deletes the sale.
 func archive(t *testing.T, s backend.Store, id ulid.ULID) {
 	t.Helper()

@@ -226,6 +226,16 @@ func (k *Keeper) Event(id ulid.ULID) (record.Event, bool) {
 	return e, err == nil
 }
 
+// Synced reports whether the events have been read.
+func (k *Keeper) Synced() bool {
+	select {
+	case <-k.events.Synced():
+		return true
+	default:
+		return false
+	}
+}
+
 // Events are all events that can be read, the oldest first.
 func (k *Keeper) Events() []event.Event {
 	var events []event.Event

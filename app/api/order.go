@@ -104,11 +104,20 @@ func (s *Service) event(id string) (event.Event, *web.Problem) {
 	if err != nil {
 		return event.Event{}, problem(noSuchEvent, "")
 	}
-	e, ok := s.cfg.Catalogue.Event(parsed)
-	if !ok {
-		return event.Event{}, problem(noSuchEvent, "")
+	return s.find(parsed, noSuchEvent)
+}
+
+// find finds an event. Without it the code is the answer, but only if it is known that
+// there is none: who is told so makes a new request, or gives a payment back.
+func (s *Service) find(id ulid.ULID, without code) (event.Event, *web.Problem) {
+	e, ok := s.cfg.Catalogue.Event(id)
+	switch {
+	case ok:
+		return e, nil
+	case s.cfg.Catalogue.MayHave(id):
+		return event.Event{}, problem(undecided, "")
 	}
-	return e, nil
+	return event.Event{}, problem(without, "")
 }
 
 func readDemand(w http.ResponseWriter, r *http.Request, user string) (ledger.Demand, *web.Problem) {

@@ -87,11 +87,8 @@ func (s *Service) order(id string) (event.Event, ulid.ULID, *web.Problem) {
 	if err != nil {
 		return event.Event{}, ulid.ULID{}, problem(noSuchOrder, "")
 	}
-	e, ok := s.cfg.Catalogue.Event(eventID)
-	if !ok {
-		return event.Event{}, ulid.ULID{}, problem(noSuchOrder, "")
-	}
-	return e, order, nil
+	e, refusal := s.find(eventID, noSuchOrder)
+	return e, order, refusal
 }
 
 type orderList struct {

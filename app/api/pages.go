@@ -69,17 +69,17 @@ func (s *Service) addPages() {
 	huma.Register(s, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events", Tags: tags,
 		Summary:   "The events, in the order of their opening",
-		Responses: s.pageResponses(invalid),
+		Responses: s.pageResponses(invalid, undecided),
 	}, s.listEvents)
 	huma.Register(s, huma.Operation{
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}", Tags: tags,
 		Summary:   "An event",
-		Responses: s.pageResponses(noSuchEvent),
+		Responses: s.pageResponses(noSuchEvent, undecided),
 	}, s.getEvent)
 	huma.Register(s, huma.Operation{
 		OperationID: "get-topic", Method: http.MethodGet, Path: "/v1/topics/{id}", Tags: tags,
 		Summary:   "A page of events",
-		Responses: s.pageResponses(noSuchTopic),
+		Responses: s.pageResponses(noSuchTopic, undecided),
 	}, s.getTopic)
 }
 
@@ -131,11 +131,17 @@ type EventList struct {
 }
 
 func (s *Service) listEvents(_ context.Context, in *eventsQuery) (*page[EventList], error) {
+	if s.cfg.Catalogue.Staleness() < 0 {
+		return nil, problem(undecided, "")
+	}
 	events := s.cfg.Catalogue.Events()
 	if in.After != "" {
 		after, refusal := s.event(in.After)
+		if refusal != nil && refusal.Status == http.StatusNotFound {
+			refusal = invalidAt("query.after", "there is no such event")
+		}
 		if refusal != nil {
-			return nil, invalidAt("query.after", "there is no such event")
+			return nil, refusal
 		}
 		i, found := slices.BinarySearchFunc(events, after, catalogue.Compare)
 		if found {
@@ -177,6 +183,9 @@ type topicPath struct {
 }
 
 func (s *Service) getTopic(_ context.Context, in *topicPath) (*page[Topic], error) {
+	if s.cfg.Catalogue.Staleness() < 0 {
+		return nil, problem(undecided, "")
+	}
 	t, ok := s.cfg.Catalogue.Topic(in.ID)
 	if !ok {
 		return nil, problem(noSuchTopic, "")

@@ -54,7 +54,7 @@ func TestEventsArePaged(t *testing.T) {
 		s.get("/v1/events?limit=1&after="+second.Events[0].ID, "").read(http.StatusOK, &none)
 		assert.Empty(t, none.Events)
 
-		for _, query := range []string{"limit=0", "limit=101", "limit=x", "after=x", "after=01K9ZZZZZZZZZZZZZZZZZZZZZ1"} {
+		for _, query := range []string{"limit=0", "limit=101", "limit=x", "after=x", "after=00000ZZZZZZZZZZZZZZZZZZZZ1"} {
 			s.get("/v1/events?"+query, "").refused(http.StatusUnprocessableEntity, "invalid")
 		}
 	})

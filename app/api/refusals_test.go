@@ -20,6 +20,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/api"
 	"github.com/seed27495941/seckill/app/sale"
+	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
@@ -218,8 +219,16 @@ func TestEveryDocumentedAnswerIsReached(t *testing.T) {
 		try(get(path+"/stream"), scripted{})
 		seen["stream-event 200 "] = true // TestStream… does
 
-		// No seller and no payment service takes part in these.
+		// One that has read nothing yet.
 		config := s.config(seller)
+		config.Catalogue = catalogue.New(s.store, silent)
+		s.service = api.New(config)
+		for _, r := range []request{order, find, cancel, pay, get("/v1/events"), get(path), get("/v1/topics/page"), get(path + "/stream")} {
+			try(r, scripted{}).refused(http.StatusServiceUnavailable, "undecided")
+		}
+
+		// No seller and no payment service takes part in these.
+		config = s.config(seller)
 		config.Payments = nil
 		s.service = api.New(config)
 		try(pay, scripted{}).refused(http.StatusForbidden, "forbidden")
@@ -346,22 +355,44 @@ func TestWhoIsNobody(t *testing.T) {
 	})
 }
 
+// That there is no such order is said only if it is known: a payment would be given
+// back.
+func TestEventsThatMayBe(t *testing.T) {
+	inScript(t, func(t *testing.T, s *shop, _ *scripted) {
+		made := ulid.Make()
+		payment := func(e ulid.ULID) string {
+			return fmt.Sprintf(`{"order":%q,"payment":"p","amount":{"minor":500,"currency":"EUR"}}`, e.String()+"-"+ulid.Make().String())
+		}
+		s.pay(payment(made)).refused(http.StatusServiceUnavailable, "undecided")
+		s.post("/v1/events/"+made.String()+"/orders", "ann", `{"quantity":1,"request_id":"r"}`).refused(http.StatusServiceUnavailable, "undecided")
+
+		unreadable := s.publish(asItIs)
+		_, err := s.store.Put(t.Context(), record.EventKey(unreadable.ID), []byte("{"))
+		require.NoError(t, err)
+		time.Sleep(2 * time.Minute)
+		s.pay(payment(made)).refused(http.StatusNotFound, "no_such_order")
+		s.pay(payment(unreadable.ID)).refused(http.StatusServiceUnavailable, "undecided")
+		s.get("/v1/orders/"+unreadable.ID.String()+"-"+made.String(), "ann").refused(http.StatusServiceUnavailable, "undecided")
+	})
+}
+
 func TestPathsOfNothing(t *testing.T) {
 	inScript(t, func(t *testing.T, s *shop, _ *scripted) {
 		e := s.publish(asItIs)
-		id := e.ID.String()
+		id, none := e.ID.String(), ulid.Make().String()
+		time.Sleep(2 * time.Minute) // by now it would be known
 		for path, code := range map[string]string{
-			"/v1/events/" + ulid.Make().String():                              "no_such_event",
-			"/v1/events/%00":                                                  "no_such_event",
-			"/v1/events/8" + strings.Repeat("Z", 25):                          "no_such_event",
-			"/v1/events/" + strings.Repeat("x", 5000):                         "no_such_event",
-			"/v1/events/" + ulid.Make().String() + "/stream":                  "no_such_event",
-			"/v1/topics/%2e%2e":                                               "no_such_topic",
-			"/v1/orders/" + id:                                                "no_such_order",
-			"/v1/orders/" + id + "-x":                                         "no_such_order",
-			"/v1/orders/" + strings.ToLower(id) + "-" + ulid.Make().String():  "no_such_order",
-			"/v1/orders/" + ulid.Make().String() + "-" + ulid.Make().String(): "no_such_order",
-			"/v1/orders/" + id + "-" + ulid.Make().String() + "-" + id:        "no_such_order",
+			"/v1/events/" + none:                      "no_such_event",
+			"/v1/events/%00":                          "no_such_event",
+			"/v1/events/8" + strings.Repeat("Z", 25):  "no_such_event",
+			"/v1/events/" + strings.Repeat("x", 5000): "no_such_event",
+			"/v1/events/" + none + "/stream":          "no_such_event",
+			"/v1/topics/%2e%2e":                       "no_such_topic",
+			"/v1/orders/" + id:                        "no_such_order",
+			"/v1/orders/" + id + "-x":                 "no_such_order",
+			"/v1/orders/" + strings.ToLower(id) + "-" + ulid.Make().String(): "no_such_order",
+			"/v1/orders/" + none + "-" + ulid.Make().String():                "no_such_order",
+			"/v1/orders/" + id + "-" + ulid.Make().String() + "-" + id:       "no_such_order",
 			"/v1/nothing": "not_found",
 			"/v1/events/" + id + "/orders/" + strconv.Itoa(1) + "/" + "elsewhere": "not_found",
 		} {

@@ -182,7 +182,7 @@ func (t *teller) write(text string) bool {
 }
 
 func (s *Service) describeStream() *huma.Operation {
-	responses := s.refusals(noSuchEvent, unavailable)
+	responses := s.refusals(noSuchEvent, undecided, unavailable)
 	responses["200"] = &huma.Response{
 		Description: "Server-sent events: `state` at once, then `opens`, `remaining` (at most two a second), `sold_out`, `available`, " +
 			"`suspended`, `resumed` and, as the last one, `closes`. The data of each is the whole state. " +

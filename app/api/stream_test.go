@@ -352,6 +352,7 @@ func TestStreamOfAnEventThatIsGone(t *testing.T) {
 		require.NoError(t, s.store.Delete(t.Context(), record.EventKey(e.ID)))
 		_, ok := l.next()
 		assert.False(t, ok)
+		time.Sleep(2 * time.Minute) // until a new one would be known
 		s.get("/v1/events/"+e.ID.String()+"/stream", "").refused(http.StatusNotFound, "no_such_event")
 	})
 }

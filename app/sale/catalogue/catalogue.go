@@ -220,6 +220,22 @@ func (c *Catalogue) Event(id ulid.ULID) (event.Event, bool) {
 	return e, true
 }
 
+// skew is how far the clock of who makes an event may be behind, and how long its
+// writing may take.
+const skew = time.Minute
+
+// MayHave reports whether there may be an event that Event does not find: one whose
+// record buyers may not know of yet, or that can't be read, or that was made when the
+// store had confirmed for the last time that there is no other. The id tells when.
+func (c *Catalogue) MayHave(id ulid.ULID) bool {
+	stale := c.events.mirror.Staleness()
+	if stale < 0 {
+		return true
+	}
+	_, there := c.events.mirror.Get(record.EventKey(id))
+	return there || time.Since(id.Timestamp()) < stale+skew
+}
+
 // Events lists the events that buyers may know of and that are not archived, in
 // the order of [Compare].
 func (c *Catalogue) Events() []event.Event { return slices.Clone(c.current.Load().events) }

@@ -107,7 +107,8 @@ func (s *Service) describePayment() *huma.Operation {
 		Tags:        []string{"payments"},
 		Summary:     "Tell that an order was paid",
 		Description: "For the payment service, which signs the body. The same payment can be told again: the answer is the same. " +
-			"One that comes when the order has expired makes it live again if there are units; else its status is refund_due. A payment that is refused, other than with 401, 429 and 503, was not taken and has to be given back.",
+			"One that comes when the order has expired makes it live again if there are units; else its status is refund_due. A payment that is refused, other than with 401, 410, 429 and 503, was not taken and has to be given back. " +
+			"After 410 that is so unless it was taken before, which the archive tells.",
 		Security: []map[string][]string{{"signature": {}}},
 		RequestBody: &huma.RequestBody{
 			Required: true,

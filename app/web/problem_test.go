@@ -45,8 +45,9 @@ func TestProblemsHaveCodes(t *testing.T) {
 	for path, want := range map[string]string{
 		"/fail?limit=0": `{"title":"Unprocessable Entity","status":422,"code":"invalid","detail":"validation failed",
 			"faults":[{"where":"query.limit","what":"expected number >= 1"}]}`,
-		"/nothing": `{"title":"Not Found","status":404,"code":"not_found"}`,
-		"/readyz":  `{"title":"Service Unavailable","status":503,"code":"unavailable","detail":"not yet"}`,
+		"/nothing":           `{"title":"Not Found","status":404,"code":"not_found"}`,
+		"//nothing/../there": `{"title":"Not Found","status":404,"code":"not_found"}`,
+		"/readyz":            `{"title":"Service Unavailable","status":503,"code":"unavailable","detail":"not yet"}`,
 	} {
 		assert.JSONEq(t, want, get(t, s, path).Body.String(), path)
 	}

@@ -55,6 +55,11 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// but says so in plain text.
 	refusal := &statusOnly{header: w.Header()}
 	s.mux.ServeHTTP(refusal, r)
+	if refusal.status < http.StatusBadRequest {
+		// A redirect, to a tidier path that does not exist either.
+		w.Header().Del("Location")
+		refusal.status = http.StatusNotFound
+	}
 	problem(refusal.status, "").Write(w)
 }
 

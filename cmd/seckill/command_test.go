@@ -266,6 +266,21 @@ func TestUpServesAndLeavesNothing(t *testing.T) {
 	assert.Contains(t, c.err.String(), "msg=deregistered")
 }
 
+// What up says to type makes a token that it believes.
+func TestUpTellsHowToGetAToken(t *testing.T) {
+	c := startUp(t, "--backend=memory", "--identity-issuer=https://login.example", "--identity-audience=shop")
+	out, stderr, code := seckill(t, strings.Fields(c.found(`token=\$\(\S+ (.*)\)`))...)
+	require.Zero(t, code, stderr)
+	q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, c.found(`buyers +(\S+)`)+"/v1/me/orders", http.NoBody)
+	require.NoError(t, err)
+	q.Header.Set("Authorization", "Bearer "+strings.TrimSpace(out))
+	resp, err := (&http.Client{Timeout: time.Minute}).Do(q)
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	c.terminate()
+}
+
 func TestUpKeepsItsData(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	first := startUp(t, "--data-dir="+dir)

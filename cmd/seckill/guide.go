@@ -72,10 +72,23 @@ func (g guide) purchase() []string {
 		return nil
 	}
 	return []string{
-		fmt.Sprintf("token=$(%s token --keys %s --buyer alice)", os.Args[0], g.settings.Identity.KeysFile),
+		fmt.Sprintf("token=$(%s)", g.token()),
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" --json '{"quantity":1,"request_id":"first"}' http://%s/v1/events/%s/orders`, g.at.API, g.sample.ID),
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" http://%s/v1/me/orders`, g.at.API),
 		fmt.Sprintf("curl http://%s/v1/events", g.at.API),
 		fmt.Sprintf("curl -N http://%s/v1/events/%s/stream", g.at.API, g.sample.ID),
 	}
+}
+
+// token is the command that makes a token which counts here.
+func (g guide) token() string {
+	s := g.settings.Identity
+	command := fmt.Sprintf("%s token --keys %s --buyer alice", os.Args[0], s.KeysFile)
+	if s.Issuer != "" {
+		command += " --issuer " + s.Issuer
+	}
+	if s.Audience != "" {
+		command += " --audience " + s.Audience
+	}
+	return command
 }

@@ -263,7 +263,9 @@ func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() 
 		return rpc.Reply{}, crowded(err)
 	}
 	defer d.room.leave(event, k)
+	asked := false
 	for mayTryAgain(ctx, err) {
+		asked = asked || !errors.Is(err, errNoOwner)
 		timer := time.NewTimer(retryPause)
 		select {
 		case <-ctx.Done():
@@ -274,6 +276,9 @@ func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() 
 		}
 		timer.Stop()
 		reply, moved, err = d.try(ctx, event, k, question())
+	}
+	if asked && errors.Is(err, slot.ErrBusy) {
+		return rpc.Reply{}, errAskedBefore
 	}
 	return reply, err
 }
@@ -292,6 +297,10 @@ func (d *Desk) try(ctx context.Context, event ulid.ULID, k int, q *rpc.Question)
 	reply, err = d.put(ctx, at, q)
 	return reply, at.Moved, err
 }
+
+// errAskedBefore is that nothing was done this time, which says nothing about the
+// time before.
+var errAskedBefore = fmt.Errorf("too many requests are waiting: %w", slot.ErrUndecided)
 
 var errOutOfPlace = fmt.Errorf("this process has lost its place in the cluster: %w", slot.ErrUndecided)
 

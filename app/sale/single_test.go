@@ -20,6 +20,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/sale/rpc"
 	"github.com/seed27495941/seckill/app/sale/slot"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
@@ -205,7 +206,7 @@ func TestFloodWhileNobodyOwnsTheSlot(t *testing.T) {
 		s := startShop(t, server, "10.0.0.1:8080", "")
 		e := publish(t, s.store, 10, 1)
 		time.Sleep(5 * time.Second)
-		hold, release := holdSlot(t, server, e.ID)
+		hold, release := holdSlot(t, server, e.ID, "")
 		var busy, undecided atomic.Int64
 		flood := func(n int) {
 			var buyers sync.WaitGroup
@@ -243,11 +244,11 @@ func TestFloodWhileNobodyOwnsTheSlot(t *testing.T) {
 
 // holdSlot makes a process the owner of a slot that is registered and answers
 // nobody, until release.
-func holdSlot(t *testing.T, m *memory.Server, e ulid.ULID) (hold, release func()) {
+func holdSlot(t *testing.T, m *memory.Server, e ulid.ULID, rpc string) (hold, release func()) {
 	t.Helper()
 	s, id := m.Open(), ulid.Make()
 	r, err := registry.NewRegistration(s, registry.Config{
-		TTL: time.Second, Node: registry.Node{Addr: "10.0.0.2:8080", Incarnation: id.String()},
+		TTL: time.Second, Node: registry.Node{Addr: "10.0.0.2:8080", RPC: rpc, Incarnation: id.String()},
 	})
 	require.NoError(t, err)
 	stop := stores.Start(t, r.Run)
@@ -338,4 +339,63 @@ func TestFigures(t *testing.T) {
 		}
 		return f.Held == total-1
 	})
+}
+
+// A forgetful process owns slots, does not know what became of the first order that it is
+// asked for, and then is too busy.
+type forgetful struct {
+	rpc.UnimplementedSlotsServer
+	orders, others atomic.Int64
+}
+
+func (f *forgetful) Decide(stream grpc.BidiStreamingServer[rpc.Questions, rpc.Answers]) error {
+	for {
+		asked, err := stream.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // who asked is gone
+		}
+		for _, q := range asked.GetQuestions() {
+			a := &rpc.Answer{Id: q.GetId(), Verdict: rpc.Verdict_NO_ORDER}
+			switch {
+			case q.GetOrder() == nil:
+				f.others.Add(1)
+			case f.orders.Add(1) == 1:
+				a.Verdict = rpc.Verdict_UNDECIDED
+			default:
+				a.Verdict = rpc.Verdict_BUSY
+			}
+			if err := stream.Send(&rpc.Answers{Answers: []*rpc.Answer{a}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// "Busy" says that nothing was done: not after an earlier try whose outcome is not known.
+func TestBusyAfterAnUnknownOutcome(t *testing.T) {
+	server, other := memory.NewServer(), &forgetful{}
+	g := grpc.NewServer()
+	rpc.RegisterSlotsServer(g, other)
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	stores.Start(t, func(ctx context.Context) error {
+		defer context.AfterFunc(ctx, g.Stop)()
+		return g.Serve(l)
+	})
+	s := startShop(t, server, "10.0.0.1:8080", "")
+	e := publish(t, s.store, 10, 1)
+	hold, release := holdSlot(t, server, e.ID, l.Addr().String())
+	stores.Wait(t, "the slot to be the other's", func() bool {
+		hold()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, _ = s.Find(ctx, e.ID, "ann", ulid.Make())
+		return other.others.Load() > 0
+	})
+	_, err = order(t, s.Desk, e.ID, "ann", "1")
+	require.ErrorIs(t, err, slot.ErrUndecided)
+	require.NotErrorIs(t, err, slot.ErrBusy)
+	assert.EqualValues(t, 2, other.orders.Load())
+	s.stop()
+	release()
 }

@@ -81,7 +81,7 @@ func Spawn(t testing.TB, s Space, role string, args ...string) *Process {
 	p.cmd = exec.Command(exe)
 	p.cmd.Env = append(os.Environ(), assignmentEnv+"="+string(env))
 	p.cmd.Stderr = p.log
-	p.cmd.SysProcAttr = diesWithTests()
+	p.cmd.SysProcAttr = DiesWithTests()
 	p.stdin, err = p.cmd.StdinPipe()
 	must(t, err)
 	stdout, err := p.cmd.StdoutPipe()

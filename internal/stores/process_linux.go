@@ -7,9 +7,9 @@ import (
 	"syscall"
 )
 
-// diesWithTests ends a process when its parent ends, also when that is killed
+// DiesWithTests ends a process when its parent ends, also when that is killed
 // and the child is paused.
-func diesWithTests() *syscall.SysProcAttr {
+func DiesWithTests() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 }
 

@@ -75,13 +75,30 @@ func BenchServer(b *testing.B, f func(b *testing.B, s Space)) {
 // EachOwn is [Each] on servers that f may kill and pause: etcd and Consul only.
 func EachOwn(t *testing.T, f func(t *testing.T, s Space, c *servers.Cluster)) {
 	t.Helper()
+	EachCluster(t, 1, f)
+}
+
+// EachCluster is [EachOwn] on clusters of so many nodes.
+func EachCluster(t *testing.T, nodes int, f func(t *testing.T, s Space, c *servers.Cluster)) {
+	t.Helper()
 	for _, k := range kinds {
 		t.Run(string(k.Kind), func(t *testing.T) {
 			needServers(t)
-			c := servers.ForTest(t, servers.Config{Kind: k.Kind})
+			c := servers.ForTest(t, servers.Config{Kind: k.Kind, Nodes: nodes})
 			f(t, k.space(t, c), c)
 		})
 	}
+}
+
+// Root is the prefix of a space's keys on its server, for programs that open the
+// store by themselves.
+func Root(t testing.TB, s Space) string {
+	t.Helper()
+	on, ok := s.(interface{ assignment() assignment })
+	if !ok {
+		t.Fatalf("%T is on no server", s)
+	}
+	return on.assignment().Root
 }
 
 // A kind of store, as the tests come by it.

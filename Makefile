@@ -37,6 +37,10 @@ run: build ## Build and start everything: bin/seckill up $(ARGS)
 walk: servers ## Walk through the whole sale once, a line for each step
 	$(GO) test -count=1 -v -run '^TestWalk' ./cmd/seckill
 
+.PHONY: sale
+sale: servers ## Sell 50,000 units to 80,000 buyers by real processes, and check every order
+	SECKILL_TEST_FULL=1 $(GO) test -count=1 -v -timeout 30m -run '^TestSale$$' ./app/sale/rush
+
 .PHONY: servers
 servers: ## Build the pinned etcd and Consul servers the tests start (cached outside the checkout)
 	$(GO) run ./conformance/servers/testservers build etcd etcdctl consul

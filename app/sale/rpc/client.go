@@ -135,7 +135,7 @@ func (p *peer) run(ctx context.Context) {
 }
 
 func (p *peer) talk(ctx context.Context) error {
-	stream, err := NewSlotsClient(p.conn).Decide(ctx)
+	stream, err := NewSlotsClient(p.conn).Decide(ctx, grpc.MaxCallRecvMsgSize(longestMessage))
 	if err != nil {
 		return err
 	}

@@ -2,15 +2,22 @@ package rpc
 
 import "sync"
 
+// An item says how much of a message it takes: one, and one more for each order in it.
+type item interface{ weight() int }
+
+func (q *Question) weight() int { return 1 }
+
+func (a *Answer) weight() int { return 1 + len(a.GetOrders()) }
+
 // An outbox gathers what is to be sent while something is being sent.
-type outbox[T any] struct {
+type outbox[T item] struct {
 	mu     sync.Mutex
 	filled sync.Cond
 	items  []T
 	closed bool
 }
 
-func newOutbox[T any]() *outbox[T] {
+func newOutbox[T item]() *outbox[T] {
 	o := &outbox[T]{}
 	o.filled.L = &o.mu
 	return o
@@ -51,7 +58,7 @@ func (o *outbox[T]) drain(send func([]T) error) error {
 	}
 }
 
-// most bounds how many items go into one message.
+// most bounds what goes into one message, unless one item has more. It is some 500 kB.
 const most = 1000
 
 func (o *outbox[T]) take() ([]T, bool) {
@@ -63,7 +70,12 @@ func (o *outbox[T]) take() ([]T, bool) {
 	if len(o.items) == 0 {
 		return nil, false
 	}
-	items := o.items[:min(len(o.items), most)]
-	o.items = o.items[len(items):]
+	n, weight := 1, o.items[0].weight()
+	for n < len(o.items) && weight+o.items[n].weight() <= most {
+		weight += o.items[n].weight()
+		n++
+	}
+	items := o.items[:n]
+	o.items = o.items[n:]
 	return items, true
 }

@@ -243,3 +243,28 @@ func TestTooManyWait(t *testing.T) {
 	waiting.Wait()
 	assert.False(t, isBusy())
 }
+
+// Long answers, and many of them together, come through: a buyer who has ordered and
+// cancelled often does not cut processes off from one another.
+func TestManyLongLists(t *testing.T) {
+	const orders, buyers = 400, 400
+	r, c := serve(t, 2), newClient(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for i := range orders {
+		d := ledger.Demand{User: "ann", Request: fmt.Sprint(i), Quantity: 1}
+		made, err := c.Ask(ctx, r.id.String(), r.addr, rpc.NewOrder(event, 0, d))
+		require.NoError(t, err)
+		_, err = c.Ask(ctx, r.id.String(), r.addr, rpc.NewCancel(event, 0, "ann", made.Order().ID))
+		require.NoError(t, err)
+	}
+	var asking sync.WaitGroup
+	for range buyers {
+		asking.Go(func() {
+			listed, err := c.Ask(ctx, r.id.String(), r.addr, rpc.NewList(event, 0, "ann"))
+			assert.NoError(t, err)
+			assert.Len(t, listed.Orders, orders)
+		})
+	}
+	asking.Wait()
+}

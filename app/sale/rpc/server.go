@@ -23,6 +23,14 @@ const incarnationKey = "incarnation"
 // longestPatience bounds how long a question is worked on, whatever it says.
 const longestPatience = 30 * time.Second
 
+// maxOrders is how many orders one answer can have. A buyer who has made more gets no
+// list of them.
+const maxOrders = 100_000
+
+// longestMessage is more than an answer of maxOrders takes. A longer one would end the
+// stream, and with it what all others have asked.
+const longestMessage = 64 << 20
+
 // Register makes a gRPC server answer for the owners of this process, which local
 // finds, and tell what is on the board. self is the process's incarnation.
 func Register(s grpc.ServiceRegistrar, self ulid.ULID, local func(event ulid.ULID, slot int) *slot.Owner, board *figures.Board) {
@@ -97,6 +105,9 @@ func (s *server) answer(ctx context.Context, q *Question) *Answer {
 		return a
 	}
 	reply, err := q.Put(ctx, o)
+	if len(reply.Orders) > maxOrders {
+		return a
+	}
 	a.Verdict, a.Created = verdictOf(err), reply.Created
 	for _, order := range reply.Orders {
 		a.Orders = append(a.Orders, encodeOrder(order))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,13 @@ import (
 
 // maxQueue is how many requests may wait to be looked at, and as many for units.
 const maxQueue = 4096
+
+// forsakeEvery is how often those who wait for units are looked through for some that
+// have given up.
+const forsakeEvery = 200 * time.Millisecond
+
+// longestWait bounds the wait for a deadline: the clock may be set meanwhile.
+const longestWait = 10 * time.Second
 
 // farewell bounds the release of a slot.
 const farewell = 2500 * time.Millisecond
@@ -173,9 +181,11 @@ func (o *Owner) watchPool(ctx context.Context) <-chan struct{} {
 // decide is the loop. It returns when ctx has ended and all that was decided is
 // written, or when the slot is lost.
 func (o *Owner) decide(ctx, work context.Context) error {
-	deadline, confirm := time.NewTimer(0), time.NewTimer(0)
+	deadline, confirm, forsake := time.NewTimer(0), time.NewTimer(0), time.NewTimer(0)
 	defer deadline.Stop()
 	defer confirm.Stop()
+	defer forsake.Stop()
+	forsaking := true // the timer is set
 	stopping := ctx.Done()
 	for {
 		if err := o.proceed(work); err != nil {
@@ -185,13 +195,17 @@ func (o *Owner) decide(ctx, work context.Context) error {
 			return nil
 		}
 		if at, ok := o.ledger.NextDeadline(); ok && !o.next.isFull() {
-			deadline.Reset(time.Until(at))
+			deadline.Reset(min(time.Until(at), longestWait))
+		}
+		if len(o.waiting) > 0 && !forsaking {
+			forsake.Reset(forsakeEvery)
+			forsaking = true
 		}
 		if o.writing == nil && !o.next.isEmpty() {
 			confirm.Reset(time.Until(o.confirmed.Add(confirmEvery)))
 		}
 		var queue chan *request
-		if stopping != nil && !o.next.isFull() && len(o.waiting) < maxQueue {
+		if stopping != nil && !o.next.isFull() {
 			queue = o.queue
 		}
 		select {
@@ -216,6 +230,9 @@ func (o *Owner) decide(ctx, work context.Context) error {
 		case <-deadline.C:
 			o.expire()
 		case <-confirm.C: // proceed does
+		case <-forsake.C:
+			forsaking = false
+			o.forsake()
 		}
 	}
 }
@@ -267,8 +284,19 @@ func (o *Owner) dismissWaiting() {
 	o.waiting = nil
 }
 
-// consider decides on a request, or lets it wait for units. Whoever is waiting
-// comes first.
+// forsake lets go of those who wait for units and have given up.
+func (o *Owner) forsake() {
+	o.waiting = slices.DeleteFunc(o.waiting, func(r *request) bool {
+		if r.ctx.Err() == nil {
+			return false
+		}
+		r.done <- reply{err: ErrUndecided}
+		return true
+	})
+}
+
+// consider decides on a request, or lets it wait for units, if not too many do
+// already. Whoever is waiting comes first.
 func (o *Owner) consider(r *request) {
 	if r.ctx.Err() != nil {
 		r.done <- reply{err: ErrUndecided}
@@ -279,11 +307,14 @@ func (o *Owner) consider(r *request) {
 		free = 0
 	}
 	e, rep := r.try(free)
-	if errors.Is(rep.err, ledger.ErrNoUnits) {
+	switch {
+	case !errors.Is(rep.err, ledger.ErrNoUnits):
+		o.conclude(r, e, rep)
+	case len(o.waiting) >= maxQueue:
+		r.done <- reply{err: ErrBusy}
+	default:
 		o.waiting = append(o.waiting, r)
-		return
 	}
-	o.conclude(r, e, rep)
 }
 
 // conclude has a decision written and answered.

@@ -2,6 +2,7 @@ package slot_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -207,6 +208,50 @@ func TestExpiresAndPaysLate(t *testing.T) {
 
 		o2, _, err := w.owner(0).Order(t.Context(), ledger.Demand{User: "b", Request: "2", Quantity: 1})
 		require.ErrorIs(t, err, slot.ErrSoldOut, o2)
+		w.stop()
+		assert.Empty(t, w.check())
+	})
+}
+
+// Those who wait for units that may never come stand in nobody's way: not in that of
+// those who need none, nor in that of the next ones when they have given up.
+func TestWaitingForUnitsHoldsUpNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 2, 2)
+		w.put(record.PoolKey(event), record.Pool{Total: 2, Granted: []int64{0, 1}, Empty: make([]bool, 2)})
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0)) // the other slot, with a unit, has no owner
+		var users []string
+		for i := 0; len(users) < 5001; i++ {
+			if u := fmt.Sprint("u", i); record.SlotOf(u, 2) == 0 {
+				users = append(users, u)
+			}
+		}
+		first := users[0]
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: first, Request: "1", Quantity: 1}))
+		var waiting sync.WaitGroup
+		var busy atomic.Int64
+		for _, u := range users[1:] {
+			waiting.Go(func() {
+				err := w.order(t.Context(), ledger.Demand{User: u, Request: "1", Quantity: 1})
+				if errors.Is(err, slot.ErrBusy) {
+					busy.Add(1)
+					return
+				}
+				assert.ErrorIs(t, err, slot.ErrUndecided)
+			})
+		}
+		time.Sleep(time.Second)
+		orders, err := w.owner(0).OrdersOf(t.Context(), first)
+		require.NoError(t, err)
+		require.Len(t, orders, 1)
+		waiting.Wait()
+		assert.EqualValues(t, 5000-4096, busy.Load(), "more than can wait are told so")
+
+		time.Sleep(time.Second)
+		require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: users[1], Request: "1", Quantity: 2}), slot.ErrUndecided)
+		_, err = w.owner(0).Cancel(t.Context(), first, orders[0].ID)
+		require.NoError(t, err)
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: users[2], Request: "1", Quantity: 1}))
 		w.stop()
 		assert.Empty(t, w.check())
 	})

@@ -55,6 +55,7 @@ type Config struct {
 type Keeper struct {
 	cfg    Config
 	events *backend.Mirror
+	news   atomic.Bool   // of events
 	dirty  chan struct{} // holds a token while there may be something to do
 
 	running sync.WaitGroup // sales
@@ -82,6 +83,9 @@ type sale struct {
 	known []*record.Slot // by slot, nil: not known
 	own   []tenure       // by slot
 	moved chan struct{}  // closed and replaced when a slot may have another owner
+
+	eligible   []string // the processes that favourites is for
+	favourites []string // by slot
 }
 
 // A tenure is this process's part in the life of a slot.
@@ -98,7 +102,10 @@ type tenure struct {
 // runs, so it should live as long.
 func New(cfg Config) *Keeper {
 	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), sales: map[ulid.ULID]*sale{}, suspects: map[string]time.Time{}}
-	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) { k.nudge() })
+	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) {
+		k.news.Store(true)
+		k.nudge()
+	})
 	cfg.Directory.Subscribe(func(registry.Change) { k.nudge() })
 	return k
 }
@@ -125,8 +132,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		k.follow(ctx)
+		now := k.census()
 		for _, s := range k.list() {
-			s.settle() //nolint:contextcheck // a sale has its own
+			s.settle(now) //nolint:contextcheck // a sale has its own
 		}
 	}
 }
@@ -146,8 +154,11 @@ func keep(ctx context.Context, log *slog.Logger, what string, f func(context.Con
 	}
 }
 
-// follow begins and ends sales, as the events say.
+// follow begins and ends sales, as the events say, if they say something new.
 func (k *Keeper) follow(ctx context.Context) {
+	if !k.news.Swap(false) {
+		return
+	}
 	open := map[ulid.ULID]bool{}
 	for entry := range k.events.All() {
 		e, err := event.Decode(entry)

@@ -69,13 +69,15 @@ func (s *sale) readPool() {
 }
 
 // settle takes what falls to this process, and releases what does not any more.
-func (s *sale) settle() {
-	now := s.keeper.census()
+func (s *sale) settle(now census) {
 	if len(now.here) == 0 {
 		return // an empty list tells nothing
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if !slices.Equal(s.eligible, now.eligible) {
+		s.eligible, s.favourites = now.eligible, favourites(s.id, len(s.own), now.eligible)
+	}
 	for k := range s.own {
 		s.settleSlot(k, now)
 	}
@@ -83,7 +85,7 @@ func (s *sale) settle() {
 
 func (s *sale) settleSlot(k int, now census) {
 	self := s.keeper.cfg.Incarnation.String()
-	mine := rank(s.id, k, now.eligible)[0] == self
+	mine := s.favourites[k] == self
 	t := &s.own[k]
 	switch r, _ := s.record(k); {
 	case t.owner != nil:

@@ -193,7 +193,10 @@ func (d *Desk) follow(ctx context.Context) {
 // hear hears one process until ctx ends.
 func (d *Desk) hear(ctx context.Context, incarnation, addr string) {
 	for ctx.Err() == nil {
-		err := d.client.Follow(ctx, incarnation, addr, func(s []figures.Slot) { d.board.Hear(incarnation, s) })
+		err := d.client.Follow(ctx, incarnation, addr, func(s []figures.Slot) {
+			d.keeper.Heard(incarnation)
+			d.board.Hear(incarnation, s)
+		})
 		d.cfg.Logger.Debug("the figures of a process are not heard", "incarnation", incarnation, "error", err)
 		timer := time.NewTimer(followEvery)
 		select {

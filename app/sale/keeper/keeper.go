@@ -15,6 +15,7 @@ package keeper
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,9 +31,16 @@ import (
 )
 
 const (
-	// unreachable is for how long an owner that is listed has to be out of reach
-	// before another one takes its slots.
+	// unreachable is for how long an owner that is listed has to be out of reach,
+	// each time it is asked, before another one takes its slots.
 	unreachable = 3 * time.Second
+
+	// unrelated is the time from one failure to another that says nothing about what
+	// was in between.
+	unrelated = 3 * unreachable
+
+	// forgiven is how old the last failure is of one that is heard otherwise.
+	forgiven = 30 * time.Second
 
 	// The pauses between attempts to take a slot: from the first to the longest,
 	// doubled by each that did not last.
@@ -62,8 +70,14 @@ type Keeper struct {
 
 	mu       sync.Mutex
 	sales    map[ulid.ULID]*sale
-	suspects map[string]time.Time // incarnations that can't be reached, since when
+	suspects map[string]suspicion // by incarnation
 }
+
+// A suspicion is of a process that was out of reach each time it was asked, from the
+// first to the last.
+type suspicion struct{ first, last time.Time }
+
+func (s suspicion) isGrave() bool { return s.last.Sub(s.first) >= unreachable }
 
 // A sale is an event whose slots are kept.
 type sale struct {
@@ -101,7 +115,7 @@ type tenure struct {
 // New makes a keeper. It is told of the directory's changes for as long as that
 // runs, so it should live as long.
 func New(cfg Config) *Keeper {
-	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), sales: map[ulid.ULID]*sale{}, suspects: map[string]time.Time{}}
+	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), sales: map[ulid.ULID]*sale{}, suspects: map[string]suspicion{}}
 	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) {
 		k.news.Store(true)
 		k.nudge()
@@ -132,6 +146,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-ticker.C:
 		}
 		k.follow(ctx)
+		k.absolve()
 		now := k.census()
 		for _, s := range k.list() {
 			s.settle(now) //nolint:contextcheck // a sale has its own
@@ -258,13 +273,17 @@ func (k *Keeper) Events() []event.Event {
 	return events
 }
 
-// Suspect tells that a process could not be reached just now, Trust that it was.
+// Suspect tells that a process could not be reached just now, Trust that it answered.
 func (k *Keeper) Suspect(incarnation string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if _, ok := k.suspects[incarnation]; !ok {
-		k.suspects[incarnation] = time.Now()
+	now := time.Now()
+	s, ok := k.suspects[incarnation]
+	if !ok || now.Sub(s.last) >= unrelated && !s.isGrave() {
+		s.first = now
 	}
+	s.last = now
+	k.suspects[incarnation] = s
 }
 
 // Trust is described at [Keeper.Suspect].
@@ -272,6 +291,17 @@ func (k *Keeper) Trust(incarnation string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.suspects, incarnation)
+}
+
+// Heard tells that a process was heard, though it was not asked anything. One that has
+// lost its slots would not be asked again. So it is given a chance, but not while it
+// does not answer.
+func (k *Keeper) Heard(incarnation string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if s, ok := k.suspects[incarnation]; ok && time.Since(s.last) >= forgiven {
+		delete(k.suspects, incarnation)
+	}
 }
 
 // A census is which processes own slots, and which may take them.
@@ -303,9 +333,19 @@ func (k *Keeper) reachable() []registry.Node {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return slices.DeleteFunc(nodes, func(n registry.Node) bool {
-		since, ok := k.suspects[n.Incarnation]
-		return n.Incarnation == "" || ok && time.Since(since) >= unreachable
+		return n.Incarnation == "" || k.suspects[n.Incarnation].isGrave()
 	})
+}
+
+// absolve forgets what was suspected of processes that are gone.
+func (k *Keeper) absolve() {
+	listed := map[string]bool{}
+	for _, n := range k.cfg.Directory.Nodes() {
+		listed[n.Incarnation] = true
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	maps.DeleteFunc(k.suspects, func(incarnation string, _ suspicion) bool { return !listed[incarnation] })
 }
 
 // Yielded reports whether this process has handed its slots over, or nobody stays

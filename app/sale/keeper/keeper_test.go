@@ -283,14 +283,24 @@ func TestUnreachableOwner(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		c.spread(e, a, b)
 		a.keeper.Suspect(b.id.String())
-		time.Sleep(2 * time.Second)
+		time.Sleep(20 * time.Second)
+		c.spread(e, a, b) // nobody has asked it again
+		a.keeper.Trust(b.id.String())
+		c.suspect(a, b, 2*time.Second)
 		c.spread(e, a, b)
-		time.Sleep(2 * time.Second)
+		c.suspect(a, b, 2*time.Second)
 		c.spread(e, a)
 		before := c.epochs(e)
 		time.Sleep(time.Minute)
 		c.spread(e, a)
 		assert.Less(t, c.epochs(e)-before, uint64(16*12), "what they take from each other they take without haste")
+		a.keeper.Heard(b.id.String())
+		time.Sleep(20 * time.Second)
+		c.spread(e, a, b) // it was long ago that it did not answer
+		c.suspect(a, b, 4*time.Second)
+		a.keeper.Heard(b.id.String())
+		time.Sleep(20 * time.Second)
+		c.spread(e, a) // it was not
 		a.keeper.Trust(b.id.String())
 		time.Sleep(20 * time.Second)
 		c.spread(e, a, b)
@@ -298,6 +308,13 @@ func TestUnreachableOwner(t *testing.T) {
 		c.leave(b)
 		c.verify(e)
 	})
+}
+
+// suspect has a process find another one out of reach for some time.
+func (c *cluster) suspect(who, whom *node, d time.Duration) {
+	for begun := time.Now(); time.Since(begun) < d; time.Sleep(100 * time.Millisecond) {
+		who.keeper.Suspect(whom.id.String())
+	}
 }
 
 func (c *cluster) epochs(e event.Event) (sum uint64) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -105,6 +106,7 @@ type peer struct {
 	questions *outbox[*Question]
 	ended     chan struct{} // closed when no answer comes any more
 	err       error         // why, readable after ended
+	opened    atomic.Bool   // there is a connection
 
 	mu      sync.Mutex
 	last    uint64
@@ -139,6 +141,7 @@ func (p *peer) talk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.opened.Store(true)
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		_ = p.questions.drain(func(all []*Question) error { return stream.Send(&Questions{Questions: all}) }) // Recv tells why
@@ -187,12 +190,21 @@ func (p *peer) ask(ctx context.Context, q *Question) (Reply, error) {
 	case a := <-answer:
 		return decodeReply(a)
 	case <-ctx.Done():
-		return Reply{}, fmt.Errorf("%w: %w", slot.ErrUndecided, context.Cause(ctx))
+		return Reply{}, fmt.Errorf("%w: %w", p.silence(), context.Cause(ctx))
 	case <-timer.C:
-		return Reply{}, fmt.Errorf("%w: no answer in %v", slot.ErrUndecided, patience)
+		return Reply{}, fmt.Errorf("%w: no answer in %v", p.silence(), patience)
 	case <-p.ended:
 		return Reply{}, p.err
 	}
+}
+
+// silence is what it means that no answer came: the process may be slow, as its store
+// is, if it can be reached at all.
+func (p *peer) silence() error {
+	if p.opened.Load() {
+		return slot.ErrUndecided
+	}
+	return ErrUnreachable
 }
 
 // expect gives a question its number, and a place for the answer; false if there

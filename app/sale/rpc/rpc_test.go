@@ -268,3 +268,16 @@ func TestManyLongLists(t *testing.T) {
 	}
 	asking.Wait()
 }
+
+// A machine that swallows what is sent to it is out of reach as soon as a question has
+// waited for it in vain, not when the connection is given up.
+func TestNobodyPicksUp(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, listener.Close()) }()
+	c := newClient(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	_, err = c.Ask(ctx, ulid.Make().String(), listener.Addr().String(), order("ann", 1))
+	require.ErrorIs(t, err, rpc.ErrUnreachable)
+}

@@ -24,6 +24,10 @@ const (
 // this owner's. Those who read in between are answered together.
 const confirmEvery = 50 * time.Millisecond
 
+// refuseFor is for how long an owner refuses requests after the store has last said, by
+// taking a batch or when asked, that the slot is still its own.
+const refuseFor = time.Second
+
 // again is the pause before a write is repeated.
 const again = 50 * time.Millisecond
 
@@ -65,6 +69,7 @@ func (o *Owner) startWriting(ctx context.Context) error {
 		return err
 	}
 	writing := o.next
+	writing.begun = time.Now()
 	o.writing, o.next = &writing, batch{}
 	o.seq++
 	key := record.LogKey(o.event, o.slot, full.Place)
@@ -79,7 +84,8 @@ func (o *Owner) startConfirming(ctx context.Context) {
 		return
 	}
 	reading := o.next
-	o.writing, o.next, o.confirmed = &reading, batch{}, time.Now()
+	reading.begun = time.Now()
+	o.writing, o.next, o.confirmed = &reading, batch{}, reading.begun
 	go func() { o.written <- o.confirm(ctx) }()
 }
 
@@ -150,6 +156,7 @@ func (o *Owner) wrote(err error) error {
 		o.fail(b, ErrUndecided)
 		return err
 	}
+	o.certain = b.begun
 	if len(b.entries) > 0 {
 		o.held = b.held
 		o.units.Store(o.held)

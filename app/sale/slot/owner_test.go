@@ -151,6 +151,65 @@ func TestDeposedOwnerDoesNotTellOldNews(t *testing.T) {
 	})
 }
 
+// An owner that was deposed without knowing it does not refuse what its successor has
+// granted: not the payment of an order, nor the request that it was made for.
+func TestDeposedOwnerRefusesNothing(t *testing.T) {
+	ask := map[string]func(old *slot.Owner, o ledger.Order) error{
+		"pay": func(old *slot.Owner, o ledger.Order) error {
+			_, err := old.Pay(context.Background(), o.ID, "p")
+			return err
+		},
+		"cancel": func(old *slot.Owner, o ledger.Order) error {
+			_, err := old.Cancel(context.Background(), "b", o.ID)
+			return err
+		},
+		"sold out": func(old *slot.Owner, o ledger.Order) error {
+			_, _, err := old.Order(context.Background(), ledger.Demand{User: "b", Request: "1", Quantity: 1})
+			return err
+		},
+	}
+	for name, ask := range ask {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2, 1, 2)
+				require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+				require.NoError(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1}))
+				old := w.owner(0)
+				require.NoError(t, w.take(t.Context(), w.nodes[1], 0))
+				o, _, err := w.owner(0).Order(t.Context(), ledger.Demand{User: "b", Request: "1", Quantity: 1})
+				require.NoError(t, err)
+				require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: "c", Request: "1", Quantity: 1}), slot.ErrSoldOut)
+				time.Sleep(2 * time.Second)
+				require.ErrorIs(t, ask(old.Owner, o), slot.ErrUndecided)
+				<-old.stopped
+				require.ErrorIs(t, old.err, slot.ErrDeposed)
+				w.stop()
+			})
+		})
+	}
+}
+
+// However many are refused, the store is asked about once a second whether it is for
+// this owner to refuse them.
+func TestRefusalsAreConfirmedNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 1)
+		store := &counted{Store: w.nodes[0].store}
+		w.nodes[0].store = store
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1}))
+		require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: "b", Request: "1", Quantity: 1}), slot.ErrSoldOut)
+		before := store.gets.Load()
+		for range 1000 {
+			time.Sleep(10 * time.Millisecond)
+			_, _, err := w.owner(0).Order(t.Context(), ledger.Demand{User: "b", Request: "1", Quantity: 1})
+			require.ErrorIs(t, err, slot.ErrSoldOut)
+		}
+		assert.InDelta(t, 10, store.gets.Load()-before, 2)
+		w.stop()
+	})
+}
+
 // However many read, the store is asked some times a second; and one who reads
 // alone does not wait.
 func TestReadsAreConfirmedTogether(t *testing.T) {

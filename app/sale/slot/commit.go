@@ -31,8 +31,10 @@ const refuseFor = time.Second
 // again is the pause before a write is repeated.
 const again = 50 * time.Millisecond
 
-func pause(ctx context.Context) {
-	timer := time.NewTimer(again)
+func pause(ctx context.Context) { pauseFor(ctx, again) }
+
+func pauseFor(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

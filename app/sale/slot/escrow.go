@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
+	"time"
 
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
@@ -33,8 +35,8 @@ func (o *Owner) startMoving(ctx context.Context) {
 		o.returning = -change
 	}
 	o.asking = true
-	from := o.pool
-	go func() { o.moved <- o.move(ctx, from, next, change) }()
+	from, lost := o.pool, o.lost
+	go func() { o.moved <- o.move(ctx, from, next, change, lost) }()
 }
 
 // plan is the pool as this slot wants it, false if as it is.
@@ -108,8 +110,9 @@ func (o *Owner) spare() int64 {
 	return max(o.granted-most, 0)
 }
 
-// move makes one change of the pool and finds out what became of it.
-func (o *Owner) move(ctx context.Context, from pooled, to record.Pool, change int64) movement {
+// move makes one change of the pool and finds out what became of it. lost is how many
+// before it, one after the other, were not made because another slot's was.
+func (o *Owner) move(ctx context.Context, from pooled, to record.Pool, change int64, lost int) movement {
 	key := record.PoolKey(o.event)
 	value, err := json.Marshal(to)
 	if err != nil {
@@ -124,12 +127,23 @@ func (o *Owner) move(ctx context.Context, from pooled, to record.Pool, change in
 		case errors.As(err, &conflict) && conflict.Key != key:
 			return movement{err: ErrDeposed}
 		case errors.As(err, &conflict):
+			pauseFor(ctx, stepAside(o.slot, lost))
 			return o.lookBack(ctx, from, change)
 		case !retryable(err) || ctx.Err() != nil:
 			return movement{err: fmt.Errorf("write %s: %w", key, err)}
 		}
 		pause(ctx)
 	}
+}
+
+// stepAside is how long a slot waits that has met another one at the pool. They all
+// come at once when a sale begins; if they came again at once, only one of them would
+// get through each time. The more often one is met the longer it waits, each slot a
+// time of its own.
+func stepAside(slot, lost int) time.Duration {
+	const shortest, longest = 8 * time.Millisecond, 256 * time.Millisecond
+	window := min(shortest<<min(lost, 8), longest)
+	return time.Duration(rand.New(rand.NewPCG(uint64(slot), uint64(lost))).Int64N(int64(window))) //nolint:gosec // no secret
 }
 
 // lookBack tells by the pool whether a change was made: nobody but a slot's owner
@@ -157,6 +171,9 @@ func (o *Owner) movedUnits(m movement) error {
 	}
 	if m.applied {
 		o.granted += m.change
+		o.lost = 0
+	} else {
+		o.lost++
 	}
 	if m.pool.revision > o.pool.revision {
 		o.pool = m.pool

@@ -73,6 +73,7 @@ type Owner struct {
 	waiting   []*request // for units, first come, first served
 	pool      pooled
 	asking    bool // a change of the pool is under way
+	lost      int  // how many of these, one after the other, came too late
 	written   chan error
 	moved     chan movement
 	seen      chan pooled

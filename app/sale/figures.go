@@ -190,13 +190,17 @@ func (d *Desk) follow(ctx context.Context) {
 	}
 }
 
-// hear hears one process until ctx ends.
+// hear hears one process until ctx ends. So all others notice when it can't be reached,
+// not only those whom its buyers come to: one of them is the next owner of its slots.
 func (d *Desk) hear(ctx context.Context, incarnation, addr string) {
 	for ctx.Err() == nil {
 		err := d.client.Follow(ctx, incarnation, addr, func(s []figures.Slot) {
 			d.keeper.Heard(incarnation)
 			d.board.Hear(incarnation, s)
 		})
+		if ctx.Err() == nil {
+			d.keeper.Suspect(incarnation)
+		}
 		d.cfg.Logger.Debug("the figures of a process are not heard", "incarnation", incarnation, "error", err)
 		timer := time.NewTimer(followEvery)
 		select {

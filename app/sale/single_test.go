@@ -2,6 +2,7 @@ package sale_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"net"
@@ -82,6 +83,40 @@ func order(t *testing.T, d *sale.Desk, e ulid.ULID, user, request string) (ledge
 	defer cancel()
 	o, _, err := d.Order(ctx, e, ledger.Demand{User: user, Request: request, Quantity: 1})
 	return o, err
+}
+
+// A process that is listed, and was killed, loses its slots though nobody has asked
+// it anything: who is next may not be whom buyers come to.
+func TestKilledAndNotAsked(t *testing.T) {
+	listener, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	server := memory.NewServer()
+	s := server.Open()
+	e, gone := publish(t, s, 10, 4), ulid.Make()
+	raw, err := json.Marshal(registry.Node{Addr: "10.0.0.2:8080", RPC: listener.Addr().String(), Incarnation: gone.String()})
+	require.NoError(t, err)
+	_, err = s.Put(t.Context(), registry.DefaultDir+"10-0-0-2-8080", raw)
+	require.NoError(t, err)
+	for k := range e.Slots {
+		_, err = backend.PutJSON(t.Context(), s, record.SlotKey(e.ID, k), record.Slot{Owner: gone.String(), Epoch: 1})
+		require.NoError(t, err)
+	}
+	next := startShop(t, server, "10.0.0.1:8080", "")
+	require.Eventually(t, func() bool {
+		for k := range e.Slots {
+			entry, err := s.Get(t.Context(), record.SlotKey(e.ID, k))
+			require.NoError(t, err)
+			r, err := record.DecodeSlot(entry)
+			require.NoError(t, err)
+			if r.Owner != next.id.String() {
+				return false
+			}
+		}
+		return true
+	}, 30*time.Second, 50*time.Millisecond)
+	next.stop()
+	require.NoError(t, s.Close())
 }
 
 // When a sale is closed its orders are still there, and as they are for good. When

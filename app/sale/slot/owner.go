@@ -26,6 +26,9 @@ const forsakeEvery = 200 * time.Millisecond
 // longestWait bounds the wait for a deadline: the clock may be set meanwhile.
 const longestWait = 10 * time.Second
 
+// followAgain is the pause before the pool is followed again.
+const followAgain = time.Second
+
 // farewell bounds the release of a slot.
 const farewell = 2500 * time.Millisecond
 
@@ -175,7 +178,7 @@ func (o *Owner) watchPool(ctx context.Context) <-chan struct{} {
 				case <-ctx.Done():
 				}
 			}
-			pause(ctx)
+			pauseFor(ctx, followAgain)
 		}
 	}()
 	return done

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -154,17 +155,17 @@ func TestDeposedOwnerDoesNotTellOldNews(t *testing.T) {
 // An owner that was deposed without knowing it does not refuse what its successor has
 // granted: not the payment of an order, nor the request that it was made for.
 func TestDeposedOwnerRefusesNothing(t *testing.T) {
-	ask := map[string]func(old *slot.Owner, o ledger.Order) error{
-		"pay": func(old *slot.Owner, o ledger.Order) error {
-			_, err := old.Pay(context.Background(), o.ID, "p")
+	ask := map[string]func(ctx context.Context, old *slot.Owner, o ledger.Order) error{
+		"pay": func(ctx context.Context, old *slot.Owner, o ledger.Order) error {
+			_, err := old.Pay(ctx, o.ID, "p")
 			return err
 		},
-		"cancel": func(old *slot.Owner, o ledger.Order) error {
-			_, err := old.Cancel(context.Background(), "b", o.ID)
+		"cancel": func(ctx context.Context, old *slot.Owner, o ledger.Order) error {
+			_, err := old.Cancel(ctx, "b", o.ID)
 			return err
 		},
-		"sold out": func(old *slot.Owner, o ledger.Order) error {
-			_, _, err := old.Order(context.Background(), ledger.Demand{User: "b", Request: "1", Quantity: 1})
+		"sold out": func(ctx context.Context, old *slot.Owner, o ledger.Order) error {
+			_, _, err := old.Order(ctx, ledger.Demand{User: "b", Request: "1", Quantity: 1})
 			return err
 		},
 	}
@@ -180,7 +181,7 @@ func TestDeposedOwnerRefusesNothing(t *testing.T) {
 				require.NoError(t, err)
 				require.ErrorIs(t, w.order(t.Context(), ledger.Demand{User: "c", Request: "1", Quantity: 1}), slot.ErrSoldOut)
 				time.Sleep(2 * time.Second)
-				require.ErrorIs(t, ask(old.Owner, o), slot.ErrUndecided)
+				require.ErrorIs(t, ask(t.Context(), old.Owner, o), slot.ErrUndecided)
 				<-old.stopped
 				require.ErrorIs(t, old.err, slot.ErrDeposed)
 				w.stop()
@@ -235,6 +236,34 @@ func TestReadsAreConfirmedTogether(t *testing.T) {
 		assert.LessOrEqual(t, store.gets.Load()-before, int64(1+1000/50+1))
 		w.stop()
 	})
+}
+
+// An owner that is not let follow the pool asks for it about once a second, and sells.
+func TestPoolIsNotToBeFollowed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, 1, 10)
+		store := &blind{Store: w.nodes[0].store}
+		w.nodes[0].store = store
+		require.NoError(t, w.take(t.Context(), w.nodes[0], 0))
+		require.NoError(t, w.order(t.Context(), ledger.Demand{User: "a", Request: "1", Quantity: 1}))
+		time.Sleep(10 * time.Second)
+		assert.InDelta(t, 11, store.watches.Load(), 1)
+		w.stop()
+	})
+}
+
+// blind is a store in which the pool can be read, but not followed.
+type blind struct {
+	backend.Store
+	watches atomic.Int64
+}
+
+func (b *blind) WatchPrefix(ctx context.Context, prefix string) iter.Seq2[backend.Update, error] {
+	if prefix != record.PoolKey(event) {
+		return b.Store.WatchPrefix(ctx, prefix)
+	}
+	b.watches.Add(1)
+	return func(yield func(backend.Update, error) bool) { yield(backend.Update{}, backend.ErrDenied) }
 }
 
 // counted counts what is asked of a store.

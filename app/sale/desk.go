@@ -65,6 +65,9 @@ type Desk struct {
 	frozen *frozen.Reader
 	room   room
 
+	reading   sync.Mutex                        // of addresses
+	addresses atomic.Pointer[map[string]string] // by incarnation
+
 	board    *figures.Board
 	current  atomic.Pointer[map[ulid.ULID]Figures]
 	watchers watchers
@@ -81,6 +84,8 @@ func New(cfg Config) *Desk {
 		board:  figures.NewBoard(),
 	}
 	d.current.Store(&map[ulid.ULID]Figures{})
+	cfg.Directory.Subscribe(func(registry.Change) { d.readAddresses() })
+	d.readAddresses()
 	return d
 }
 
@@ -362,11 +367,17 @@ func (d *Desk) put(ctx context.Context, at keeper.Place, q *rpc.Question) (rpc.R
 }
 
 // address is where a process answers others, "" if it is not listed.
-func (d *Desk) address(incarnation string) string {
+func (d *Desk) address(incarnation string) string { return (*d.addresses.Load())[incarnation] }
+
+// readAddresses takes note of where processes answer others.
+func (d *Desk) readAddresses() {
+	d.reading.Lock()
+	defer d.reading.Unlock()
+	addresses := map[string]string{}
 	for _, n := range d.cfg.Directory.Nodes() {
-		if incarnation != "" && n.Incarnation == incarnation {
-			return n.RPC
+		if n.Incarnation != "" {
+			addresses[n.Incarnation] = n.RPC
 		}
 	}
-	return ""
+	d.addresses.Store(&addresses)
 }

@@ -21,12 +21,8 @@ const (
 )
 
 // confirmEvery is how often the store is asked at most whether the slot is still
-// this owner's. Those who read in between are answered together.
+// this owner's. Those who read, or are refused, in between are answered together.
 const confirmEvery = 50 * time.Millisecond
-
-// refuseFor is for how long an owner refuses requests after the store has last said, by
-// taking a batch or when asked, that the slot is still its own.
-const refuseFor = time.Second
 
 // again is the pause before a write is repeated.
 const again = 50 * time.Millisecond
@@ -71,7 +67,6 @@ func (o *Owner) startWriting(ctx context.Context) error {
 		return err
 	}
 	writing := o.next
-	writing.begun = time.Now()
 	o.writing, o.next = &writing, batch{}
 	o.seq++
 	key := record.LogKey(o.event, o.slot, full.Place)
@@ -86,8 +81,7 @@ func (o *Owner) startConfirming(ctx context.Context) {
 		return
 	}
 	reading := o.next
-	reading.begun = time.Now()
-	o.writing, o.next, o.confirmed = &reading, batch{}, reading.begun
+	o.writing, o.next, o.confirmed = &reading, batch{}, time.Now()
 	go func() { o.written <- o.confirm(ctx) }()
 }
 
@@ -158,7 +152,6 @@ func (o *Owner) wrote(err error) error {
 		o.fail(b, ErrUndecided)
 		return err
 	}
-	o.certain = b.begun
 	if len(b.entries) > 0 {
 		o.held = b.held
 		o.units.Store(o.held)

@@ -71,7 +71,6 @@ type Owner struct {
 	next      batch
 	writing   *batch    // nil: none
 	confirmed time.Time // when it was last asked whether the slot is still this owner's
-	certain   time.Time // at some moment after this one it certainly was
 	seq       uint64
 	waiting   []*request // for units, first come, first served
 	pool      pooled
@@ -89,11 +88,10 @@ type pooled struct {
 }
 
 // A batch is decisions that are written together, and the answers that wait for
-// that. One without decisions has answers to those who only read: in place of the
-// write, the store is asked whether the slot is still this owner's.
+// that. One without decisions has answers to those who only read or are refused: in
+// place of the write, the store is asked whether the slot is still this owner's.
 type batch struct {
 	entries []record.Entry
-	begun   time.Time // when its writing began
 	size    int
 	held    int64 // units in orders after it
 	peak    int64 // the most of them after any of its entries
@@ -328,12 +326,8 @@ func (o *Owner) conclude(r *request, e *record.Entry, rep reply) {
 	if e != nil {
 		o.next.add(*e, o.ledger.Held())
 	}
-	last := o.certain
-	if o.writing != nil {
-		last = o.writing.begun
-	}
 	switch {
-	case r.read || len(o.next.entries) > 0 || mayBeOld(rep.err, time.Since(last)):
+	case r.read || len(o.next.entries) > 0 || mayBeOld(rep.err):
 		o.next.answers = append(o.next.answers, answer{r, rep})
 	case o.writing != nil:
 		o.writing.answers = append(o.writing.answers, answer{r, rep})
@@ -342,14 +336,9 @@ func (o *Owner) conclude(r *request, e *record.Entry, rep reply) {
 	}
 }
 
-// mayBeOld reports whether a refusal has to be confirmed like what is read, since a
-// successor may have granted what is refused. That is so when nothing was heard from
-// the store for a while, as by a process that was stopped. And that there is no such
-// order is never said unconfirmed: who has paid for it would take the money back.
-func mayBeOld(refusal error, age time.Duration) bool {
-	return errors.Is(refusal, ledger.ErrNoOrder) ||
-		refusal != nil && !errors.Is(refusal, ErrUndecided) && age > refuseFor
-}
+// mayBeOld reports whether an answer has to be confirmed like what is read: a
+// refusal, since a successor may have granted what is refused.
+func mayBeOld(refusal error) bool { return refusal != nil && !errors.Is(refusal, ErrUndecided) }
 
 // serveWaiting decides for those who wait, as far as there are units, or none to
 // come.

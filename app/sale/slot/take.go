@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/oklog/ulid/v2"
 
@@ -23,7 +22,6 @@ import (
 // the store.
 func Take(ctx context.Context, cfg Config) (*Owner, error) {
 	o := newOwner(cfg)
-	o.certain = time.Now()
 	if err := o.takeOver(ctx); err != nil {
 		return nil, fmt.Errorf("take slot %d of sale %s: %w", o.slot, o.event, err)
 	}

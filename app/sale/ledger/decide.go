@@ -84,12 +84,14 @@ func (l *Ledger) Cancel(user string, id ulid.ULID, now time.Time) (Order, *recor
 // Pay takes a payment in. One that comes when the order has expired makes it live
 // again if there are free units and the buyer has not used the allowance
 // otherwise; else it is to be given back, as it is when the order was cancelled.
-// The same payment again is no error. Errors: ErrNoOrder, ErrOtherPaid.
+// The same payment again is no error. Errors: ErrNoOrder, ErrOtherPaid, ErrInvalid.
 func (l *Ledger) Pay(id ulid.ULID, payment string, free int64, now time.Time) (Order, *record.Entry, error) {
 	o := l.orders[id]
 	switch {
 	case o == nil:
 		return Order{}, nil, ErrNoOrder
+	case payment == "":
+		return Order{}, nil, fmt.Errorf("%w: a payment without a reference", backend.ErrInvalid)
 	case o.Payment == payment:
 		return *o, nil, nil
 	case o.Payment != "":

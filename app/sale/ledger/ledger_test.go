@@ -12,6 +12,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/backend"
 )
 
 var noon = time.Date(2026, 11, 21, 12, 0, 0, 0, time.UTC)
@@ -86,6 +87,8 @@ func TestCancel(t *testing.T) {
 func TestPay(t *testing.T) {
 	l := ledger.New(3)
 	place(t, l, 1, "ann", 2)
+	_, _, err := l.Pay(id(1), "", 0, noon)
+	require.ErrorIs(t, err, backend.ErrInvalid)
 	o, e, err := l.Pay(id(1), "p1", 0, noon)
 	require.NoError(t, err)
 	require.NotNil(t, e)

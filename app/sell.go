@@ -25,7 +25,7 @@ const handOver = 5 * time.Second
 
 // sell makes the process a node that buyers come to: it is listed, owns slots, and
 // answers buyers and other nodes.
-func (b *builder) sell(ctx context.Context) error {
+func (b *builder) sell(abort context.Context) error {
 	incarnation := ulid.Make()
 	dial, err := peer.NewDialer(b.Settings.RPC.TLS)
 	if err != nil {
@@ -39,11 +39,11 @@ func (b *builder) sell(ctx context.Context) error {
 		Dial:        dial,
 		Logger:      b.Log,
 	})
-	if err := b.answerNodes(ctx, desk); err != nil {
+	if err := b.answerNodes(abort, desk); err != nil {
 		return err
 	}
 	goods := catalogue.New(b.Store, b.Log)
-	if err := b.answerBuyers(ctx, desk, goods); err != nil {
+	if err := b.answerBuyers(abort, desk, goods); err != nil {
 		return err
 	}
 	if err := b.register(incarnation); err != nil {
@@ -52,7 +52,7 @@ func (b *builder) sell(ctx context.Context) error {
 	b.background = append(b.background, desk.Run, goods.Run)
 	b.announced = append(b.announced, func(ctx context.Context) error {
 		if goods.AwaitSynced(ctx) == nil {
-			return b.announce(ctx, desk)
+			return b.announce(ctx, abort, desk)
 		}
 		return nil // it was told to stop before
 	})
@@ -158,10 +158,10 @@ func (b *builder) rpcAddress(addr string) (string, error) {
 	return rpc, nil
 }
 
-// announce lists the node until ctx ends, and then until others have its slots:
-// they would not get them from one that is gone.
-func (b *builder) announce(ctx context.Context, desk *sale.Desk) error {
-	listed, leave := context.WithCancel(context.WithoutCancel(ctx))
+// announce lists the node until ctx ends, and then until others have its slots: they
+// would not get them from one that is gone. When abort ends it waits for nobody.
+func (b *builder) announce(ctx, abort context.Context, desk *sale.Desk) error {
+	listed, leave := context.WithCancel(abort)
 	var yielding sync.WaitGroup
 	defer yielding.Wait()
 	defer leave()

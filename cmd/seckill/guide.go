@@ -63,6 +63,9 @@ func (g guide) next() []string {
 			fmt.Sprintf("%s verify --all --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")),
 			fmt.Sprintf("%s kv list --backend consul --endpoints %s", os.Args[0], strings.Join(at, ",")))
 	}
+	if g.sample != nil {
+		lines = append(lines, fmt.Sprintf("curl -N http://%s/v1/events/%s/stream", g.at.API, g.sample.ID)) // it does not end
+	}
 	return lines
 }
 
@@ -76,7 +79,6 @@ func (g guide) purchase() []string {
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" --json '{"quantity":1,"request_id":"first"}' http://%s/v1/events/%s/orders`, g.at.API, g.sample.ID),
 		fmt.Sprintf(`curl -H "Authorization: Bearer $token" http://%s/v1/me/orders`, g.at.API),
 		fmt.Sprintf("curl http://%s/v1/events", g.at.API),
-		fmt.Sprintf("curl -N http://%s/v1/events/%s/stream", g.at.API, g.sample.ID),
 	}
 }
 

@@ -32,24 +32,26 @@ func deposedLeader(t *proof) {
 		readers, writers = append(readers, t.open()), append(writers, t.open())
 	}
 	for round := range rounds {
-		t.putThroughAny(writers, "k", value("old", round))
+		k := key("k", round)
+		t.putThroughAny(writers, k, []byte("old"), 0)
+		var old backend.Revision
 		for _, s := range readers {
-			t.get(s, "k") // so that it has a connection
+			old = t.get(s, k).Revision // so that it has a connection
 		}
 		require.NoError(t, m.PauseLeader(t.ctx))
-		now := value("new", round)
-		t.putThroughAny(writers, "k", now)
+		now := []byte("new")
+		t.putThroughAny(writers, k, now, old)
 
 		var reads sync.WaitGroup
 		for _, s := range readers {
 			for range atOnce {
 				reads.Go(func() {
-					e, err := s.Get(t.ctx, "k")
+					e, err := s.Get(t.ctx, k)
 					readsNew(t, now, []backend.Entry{e}, err)
 				})
 			}
 			reads.Go(func() {
-				entries, _, err := backend.List(t.ctx, s, "k")
+				entries, _, err := backend.List(t.ctx, s, k)
 				readsNew(t, now, entries, err)
 			})
 		}
@@ -71,16 +73,17 @@ func readsNew(t *proof, now []byte, entries []backend.Entry, err error) {
 	}
 }
 
-// putThroughAny writes through the first of the stores that gets an answer.
-// What another one sent may be applied later: the value is the same.
-func (t *proof) putThroughAny(stores []Store, key string, value []byte) {
+// putThroughAny writes through the first of the stores that gets an answer, to a key
+// that is at a revision. What another one sent may arrive later: then the key is not
+// at that revision any more. Who is told of a conflict has written with an earlier try.
+func (t *proof) putThroughAny(stores []Store, key string, value []byte, at backend.Revision) {
 	t.Helper()
 	for {
 		for _, s := range stores {
 			ctx, cancel := context.WithTimeout(t.ctx, 2*time.Second)
-			_, err := s.Put(ctx, key, value)
+			_, err := s.Put(ctx, key, value, backend.If(key, at))
 			cancel()
-			if err == nil {
+			if err == nil || errors.Is(err, backend.ErrConflict) {
 				return
 			}
 			if t.ctx.Err() != nil {

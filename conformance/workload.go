@@ -44,6 +44,12 @@ const (
 	leaseTTL  = 10 * time.Minute
 	breath    = 2 * time.Millisecond  // at most, between two calls of a worker
 	awayPause = 20 * time.Millisecond // at most, after one that the store was away for
+
+	// A worker that is so many calls ahead of another one, which hangs, goes on
+	// slowly. What it would do meanwhile proves nothing more, and a history of ten
+	// thousands of calls takes too long to check.
+	ahead = 50
+	idle  = 200 * time.Millisecond // at most, between two calls then
 )
 
 // gather makes a workload of n clients, which share stores.
@@ -88,7 +94,7 @@ func (l *workload) during(f func()) {
 	defer func() { close(stop); wg.Wait() }()
 	for _, w := range l.workers {
 		wg.Go(func() {
-			for w.pause(breath, stop) && !l.t.Failed() {
+			for w.pause(l.pace(w), stop) && !l.t.Failed() {
 				w.step()
 			}
 		})
@@ -99,6 +105,16 @@ func (l *workload) during(f func()) {
 	f()
 	l.hurry.Store(false)
 	l.answered(5)
+}
+
+// pace is how long a worker pauses at most before its next call.
+func (l *workload) pace(w *worker) time.Duration {
+	for _, other := range l.workers {
+		if w.calls.Load() > other.calls.Load()+ahead {
+			return idle
+		}
+	}
+	return breath
 }
 
 // attempt waits until each worker has made n more calls, whatever came of them.

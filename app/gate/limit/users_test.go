@@ -191,3 +191,25 @@ func heap() uint64 {
 	runtime.ReadMemStats(&m)
 	return m.HeapAlloc
 }
+
+// A bucket that was about to be forgotten by the time that the old limit took to
+// fill it has to wait for as long as the new one does.
+func TestNobodyIsForgottenTooEarlyAfterAChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		u := users(t, Limit{Tokens: 1, Per: time.Minute, Burst: 10}, 64*1000)
+		crowd := func() { // turns each shard that is due
+			for i := range 1000 {
+				u.Allow(fmt.Sprint(i))
+			}
+		}
+		time.Sleep(10*time.Minute - 1)
+		require.Equal(t, 10, take(u, "alice"))
+		time.Sleep(1)
+		crowd() // alice is among the old now
+		time.Sleep(15 * time.Second)
+		require.NoError(t, u.SetLimit(Limit{Tokens: 10, Per: 20 * time.Second, Burst: 10}))
+		time.Sleep(5 * time.Second)
+		crowd()
+		assert.Equal(t, 2, take(u, "alice"), "a quarter of one at the old rate, and a quarter of ten")
+	})
+}

@@ -1,0 +1,299 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	tick      = time.Second
+	rest      = 5 * time.Second // open, before a trial
+	trialTime = 5 * time.Second // after which requests that are not through are slow
+	probes    = 20              // of a trial
+	tolerated = 2               // slow ones
+	fewest    = 100             // requests that have a percentile
+	readings  = 3               // of the processors, that make a mean
+)
+
+// Thresholds are above what a breaker opens.
+type Thresholds struct {
+	CPU     float64       // per cent, above 0 and at most 100, which is no threshold
+	Latency time.Duration // of the 99th percentile
+}
+
+// Validate says what is wrong with thresholds.
+func (t Thresholds) Validate() error {
+	if !(t.CPU > 0 && t.CPU <= 100) {
+		return fmt.Errorf("cpu threshold %v: expected per cent, above 0 and at most 100", t.CPU)
+	}
+	if t.Latency <= 0 {
+		return fmt.Errorf("latency threshold %v: expected a time above 0", t.Latency)
+	}
+	return nil
+}
+
+// A Config says when to open, and how to know.
+type Config struct {
+	Thresholds Thresholds
+	CPU        func() (percent float64, err error) // since the call before
+	Log        *slog.Logger
+}
+
+// State is what a breaker does with requests.
+type State string
+
+// The states there are.
+const (
+	Closed   State = "closed"    // all are let through
+	Open     State = "open"      // none is
+	HalfOpen State = "half-open" // some are, as a trial
+)
+
+// A Breaker has to be Run: without that it stays closed. It is safe for
+// concurrent use.
+type Breaker struct {
+	cpu func() (float64, error)
+	log *slog.Logger
+
+	thresholds atomic.Pointer[Thresholds]
+	phase      atomic.Pointer[phase]
+	window     window
+	refused    atomic.Uint64
+
+	mu     sync.Mutex
+	busy   []float64 // the last readings
+	status Status
+}
+
+// A phase is the time a breaker is in one state.
+type phase struct {
+	state State
+	since time.Time
+
+	// Of a trial: requests that were let through, are through, and were not slow.
+	admitted, through, fast atomic.Int64
+}
+
+// A Status tells what a breaker does, and why.
+type Status struct {
+	State State     `json:"state"`
+	Since time.Time `json:"since"`
+
+	CPU       float64 `json:"cpu"`                 // per cent, the mean that counts
+	Latency   float64 `json:"latencyMillis"`       // the 99th percentile
+	Requests  int     `json:"requests"`            // of the last ten seconds, that it is of
+	LastError string  `json:"lastError,omitempty"` // why the processors can't be read, if so
+
+	// The thresholds.
+	CPULimit     float64 `json:"cpuLimit"`
+	LatencyLimit float64 `json:"latencyLimitMillis"`
+
+	// Why it opened last, closed since or not.
+	Reason   string    `json:"reason,omitempty"`
+	OpenedAt time.Time `json:"openedAt,omitzero"`
+	Opened   uint64    `json:"opened"`  // how often
+	Refused  uint64    `json:"refused"` // requests
+}
+
+// New makes a breaker, which is closed. Errors: the thresholds are not valid.
+func New(cfg Config) (*Breaker, error) {
+	if cfg.CPU == nil {
+		return nil, errors.New("breaker: nothing that reads the processors")
+	}
+	b := &Breaker{cpu: cfg.CPU, log: cfg.Log}
+	if err := b.SetThresholds(cfg.Thresholds); err != nil {
+		return nil, err
+	}
+	b.phase.Store(&phase{state: Closed, since: time.Now()})
+	return b, nil
+}
+
+// SetThresholds changes them at once; what they mean for the state is seen within
+// a second. Errors: they are not valid; then the old ones stay.
+func (b *Breaker) SetThresholds(t Thresholds) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	b.thresholds.Store(&t)
+	return nil
+}
+
+// A Call is a request that was let through.
+type Call struct {
+	breaker *Breaker
+	phase   *phase
+	began   time.Time
+}
+
+// Allow lets a request through or refuses it, and then says when to come again. A
+// request that is let through has to be Done.
+func (b *Breaker) Allow() (call Call, ok bool, retryAfter time.Duration) {
+	p, now := b.phase.Load(), time.Now()
+	switch {
+	case p.state == Closed, p.state == HalfOpen && p.admitted.Add(1) <= probes:
+		return Call{b, p, now}, true, 0
+	case p.state == HalfOpen:
+		retryAfter = tick
+	default:
+		retryAfter = max(rest-now.Sub(p.since), tick)
+	}
+	b.refused.Add(1)
+	return Call{}, false, retryAfter
+}
+
+// Done tells that a request is through: it has an answer, or begins to stream one.
+func (c Call) Done() {
+	if c.breaker == nil || c.phase != c.breaker.phase.Load() {
+		return
+	}
+	took := time.Since(c.began)
+	if c.phase.state == Closed {
+		c.breaker.window.count(took)
+		return
+	}
+	if took <= c.breaker.thresholds.Load().Latency {
+		c.phase.fast.Add(1)
+	}
+	c.phase.through.Add(1)
+}
+
+// Run opens and closes the breaker until ctx ends; then it returns nil, and the
+// breaker is closed.
+func (b *Breaker) Run(ctx context.Context) error {
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			b.enter(Closed)
+			return nil
+		case <-ticker.C:
+			b.look()
+		}
+	}
+}
+
+// look looks for signs, and does what they ask for.
+func (b *Breaker) look() {
+	cpu := b.readCPU()
+	limits := *b.thresholds.Load()
+	p := b.phase.Load()
+	latency, n := b.window.percentile99()
+	b.mu.Lock()
+	b.status.CPU, b.status.Latency, b.status.Requests = cpu, millis(latency), n
+	b.mu.Unlock()
+
+	busy := ""
+	if limits.CPU < 100 && cpu > limits.CPU {
+		busy = fmt.Sprintf("processors at %.0f%%, expected at most %v%%", cpu, limits.CPU)
+	}
+	switch p.state {
+	case Closed:
+		slow := ""
+		if n >= fewest && latency > limits.Latency {
+			slow = fmt.Sprintf("more than 1 in 100 of %d requests took %v or longer, expected at most %v", n, latency, limits.Latency)
+		}
+		b.openIf(busy, slow)
+	case Open:
+		if busy == "" && time.Since(p.since) >= rest {
+			b.enter(HalfOpen)
+		}
+	case HalfOpen:
+		b.judge(p, limits, busy)
+	}
+	b.window.turn()
+}
+
+// judge ends a trial, if it is time.
+func (b *Breaker) judge(p *phase, limits Thresholds, busy string) {
+	if over := time.Since(p.since) >= trialTime; busy == "" && p.through.Load() < probes && !over {
+		return
+	}
+	admitted := min(p.admitted.Load(), probes)
+	slow := ""
+	if n := admitted - p.fast.Load(); n > tolerated {
+		slow = fmt.Sprintf("%d of %d requests on trial took longer than %v", n, admitted, limits.Latency)
+	}
+	switch {
+	case b.openIf(busy, slow):
+	case admitted == 0:
+		b.enter(HalfOpen) // nobody came: another trial
+	default:
+		b.enter(Closed)
+	}
+}
+
+// openIf opens the breaker for reasons, if there are any.
+func (b *Breaker) openIf(busy, slow string) bool {
+	reason := strings.Trim(busy+"; "+slow, "; ")
+	if reason == "" {
+		return false
+	}
+	b.mu.Lock()
+	b.status.Reason, b.status.OpenedAt = reason, time.Now()
+	b.status.Opened++
+	b.mu.Unlock()
+	b.log.Warn("circuit breaker open", "reason", reason)
+	b.enter(Open)
+	return true
+}
+
+func (b *Breaker) enter(s State) {
+	before := b.phase.Load().state
+	b.window.clear()
+	b.phase.Store(&phase{state: s, since: time.Now()})
+	if before != s && s != Open {
+		b.log.Info("circuit breaker", "state", s, "before", before)
+	}
+}
+
+// readCPU takes a reading and returns the mean of the last ones, 0 until there are
+// enough of them.
+func (b *Breaker) readCPU() float64 {
+	percent, err := b.cpu()
+	if err == nil && (math.IsNaN(percent) || math.IsInf(percent, 0)) {
+		err = fmt.Errorf("%v per cent", percent)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err != nil {
+		if b.status.LastError == "" {
+			b.log.Warn("circuit breaker can't read the processors", "error", err)
+		}
+		b.status.LastError, b.busy = err.Error(), nil
+		return 0
+	}
+	b.status.LastError = ""
+	b.busy = append(b.busy, percent)
+	if len(b.busy) < readings {
+		return 0
+	}
+	b.busy = b.busy[len(b.busy)-readings:]
+	sum := 0.0
+	for _, p := range b.busy {
+		sum += p
+	}
+	return sum / readings
+}
+
+// Status tells what the breaker does.
+func (b *Breaker) Status() Status {
+	p := b.phase.Load()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s := b.status
+	s.State, s.Since = p.state, p.since
+	limits := b.thresholds.Load()
+	s.CPULimit, s.LatencyLimit = limits.CPU, millis(limits.Latency)
+	s.Refused = b.refused.Load()
+	return s
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

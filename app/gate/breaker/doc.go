@@ -1,0 +1,30 @@
+// Package breaker keeps a node from taking more than it can do. It opens on
+// either of two signs, looked for once a second:
+//
+//   - The processors were busier than the threshold, on the mean of the last three
+//     seconds.
+//   - More than one in a hundred of the last ten seconds' requests took longer than
+//     the threshold: the 99th percentile is above it. With fewer than a hundred
+//     requests there is no such sign, so a single slow one never is.
+//
+// While it is open all requests are refused. After five seconds, and not while the
+// processors are too busy, it is half open: twenty requests are let through as a
+// trial. When they are through, or five seconds have passed, it closes, unless more
+// than two of them were too slow (those that are not through are) or the
+// processors too busy: then it is open for another five seconds. What was measured
+// before it closes is forgotten, and a request that began before it opened has no
+// say afterwards.
+//
+// # Cost
+//
+// A request loads a pointer, adds to a counter, and asks twice for the time: there
+// is no lock. All decisions are made by the goroutine that runs [Breaker.Run].
+// Latencies are counted in ranges that are at most 3.2 % wide; a percentile is the
+// lower end of its range, so the breaker never opens too early by that.
+//
+// # What it does not see
+//
+// Requests that never end: whoever asks the breaker has to bound how long they
+// take. A stream is through when it has begun ([Call.Done] at its first byte). How
+// requests end is no sign: a refusal is a good answer.
+package breaker

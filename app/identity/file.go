@@ -7,13 +7,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/seed27495941/seckill/app/internal/follow"
+	"github.com/seed27495941/seckill/app/internal/reread"
 )
 
 // ReadFile reads a file of keys. Errors: it can't be read, is larger than 1 MiB, or
 // is refused by [ParseSet].
 func ReadFile(name string) (Set, error) {
-	content, err := follow.Read(name)
+	content, err := reread.Read(name)
 	if err != nil {
 		return nil, err
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/seed27495941/seckill/app/internal/follow"
+	"github.com/seed27495941/seckill/app/internal/reread"
 )
 
 // MaxToken is how large a token may be, in bytes.
@@ -33,7 +33,7 @@ type Config struct {
 // comes again costs no second verification; at most 65,536 of them, and none for longer than
 // its keys are in force.
 type Verifier struct {
-	keys   *follow.File[*ring]
+	keys   *reread.File[*ring]
 	parser *jwt.Parser
 }
 
@@ -42,7 +42,7 @@ type Verifier struct {
 // the keys before it in force and is logged, once for each content. Private keys are
 // not kept. Errors: the file can't be read, is larger than 1 MiB, or is refused.
 func Open(c Config) (*Verifier, error) {
-	keys, err := follow.Open(c.KeysFile, parseRing, c.Log)
+	keys, err := reread.Open(c.KeysFile, parseRing, c.Log)
 	if err != nil {
 		return nil, fmt.Errorf("buyers' keys: %w", err)
 	}

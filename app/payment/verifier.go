@@ -6,7 +6,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/seed27495941/seckill/app/internal/follow"
+	"github.com/seed27495941/seckill/app/internal/reread"
 	"github.com/seed27495941/seckill/backend/credential"
 )
 
@@ -35,7 +35,7 @@ var (
 
 // A Verifier checks callbacks. It is safe for concurrent use.
 type Verifier struct {
-	secrets *follow.File[[]credential.Secret]
+	secrets *reread.File[[]credential.Secret]
 }
 
 // Open reads the secrets from a file, and follows it from then on: a changed file
@@ -43,7 +43,7 @@ type Verifier struct {
 // changes nothing and is logged, once for each content. Errors: the file can't be
 // read; it has no secret; one is shorter than [MinSecret].
 func Open(file string, log *slog.Logger) (*Verifier, error) {
-	secrets, err := follow.Open(file, parseSecrets, log)
+	secrets, err := reread.Open(file, parseSecrets, log)
 	if err != nil {
 		return nil, fmt.Errorf("payment secrets: %w", err)
 	}

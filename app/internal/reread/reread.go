@@ -1,6 +1,6 @@
-// Package follow keeps up with a file that changes while the process runs: keys
+// Package reread keeps up with a file that changes while the process runs: keys
 // and secrets that are replaced without a restart.
-package follow
+package reread
 
 import (
 	"bytes"
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// reread is how long what was read is used before the file is looked at again.
-const reread = time.Second
+// every is how long what was read is used before the file is looked at again.
+const every = time.Second
 
 // limit is how large a file may be, in bytes.
 const limit = 1 << 20
@@ -65,7 +65,7 @@ func Open[T any](name string, parse func([]byte) (T, error), log *slog.Logger) (
 // Get returns what the file said when it was last looked at and found good,
 // which is at most a second ago, or is looked at now.
 func (f *File[T]) Get() T {
-	if time.Since(f.opened)-time.Duration(f.looked.Load()) >= reread && f.mu.TryLock() {
+	if time.Since(f.opened)-time.Duration(f.looked.Load()) >= every && f.mu.TryLock() {
 		f.look()
 		f.looked.Store(int64(time.Since(f.opened)))
 		f.mu.Unlock()

@@ -1,4 +1,4 @@
-package follow_test
+package reread_test
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed27495941/seckill/app/internal/follow"
+	"github.com/seed27495941/seckill/app/internal/reread"
 )
 
 func good(content []byte) (string, error) {
@@ -31,7 +31,7 @@ func TestFollows(t *testing.T) {
 
 	synctest.Test(t, func(t *testing.T) {
 		var log strings.Builder
-		f, err := follow.Open(name, good, slog.New(slog.NewTextHandler(&log, nil)))
+		f, err := reread.Open(name, good, slog.New(slog.NewTextHandler(&log, nil)))
 		require.NoError(t, err)
 		afterwards := func(content string) {
 			t.Helper()
@@ -83,7 +83,7 @@ func TestManyFollow(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
 	require.NoError(t, os.WriteFile(name, []byte("good 1"), 0o600))
 	synctest.Test(t, func(t *testing.T) {
-		f, err := follow.Open(name, good, nil)
+		f, err := reread.Open(name, good, nil)
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(name, []byte("good 2"), 0o600))
 		time.Sleep(time.Second)
@@ -98,13 +98,13 @@ func TestManyFollow(t *testing.T) {
 
 func TestOpenRefuses(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "file")
-	_, err := follow.Open(name, good, nil)
+	_, err := reread.Open(name, good, nil)
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.ErrorContains(t, err, name)
-	_, err = follow.Open("", good, nil)
+	_, err = reread.Open("", good, nil)
 	require.EqualError(t, err, "no file is given")
 
 	require.NoError(t, os.WriteFile(name, []byte("bad"), 0o600))
-	_, err = follow.Open(name, good, nil)
+	_, err = reread.Open(name, good, nil)
 	require.EqualError(t, err, name+": expected good")
 }

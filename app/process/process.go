@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -37,13 +35,6 @@ type Plan struct {
 	DrainTimeout time.Duration
 }
 
-// A Server answers HTTP on a listener, which it takes over.
-type Server struct {
-	Name     string
-	Listener net.Listener
-	Handler  http.Handler
-}
-
 // Run runs the plan until stop ends or a part of it fails, and then ends it in
 // order: Draining is called, what is announced is taken back, requests in
 // flight are answered, the background ends. When abort ends, requests are cut
@@ -57,14 +48,14 @@ func Run(stop, abort context.Context, p Plan) error {
 	defer takeBack()
 
 	background := start(life, fail, p.Background)
-	servers, serving := p.serve(life, fail)
+	services := p.serve(life, fail)
 	announced := start(welcome, fail, p.Announced)
 
 	<-stop.Done()
 	p.Log.Info("stopping", "because", context.Cause(stop))
 	p.Draining()
 	takeBack()
-	errs := []error{announced.Wait(), p.drain(life, servers), serving.Wait()}
+	errs := []error{announced.Wait(), p.drain(life, services)}
 	end()
 	return errors.Join(append(errs, background.Wait())...)
 }
@@ -85,52 +76,26 @@ func start(ctx context.Context, fail context.CancelCauseFunc, tasks []Task) *err
 	return group
 }
 
-func (p Plan) serve(ctx context.Context, fail context.CancelCauseFunc) ([]*http.Server, *errgroup.Group) {
-	group := &errgroup.Group{}
-	servers := make([]*http.Server, len(p.Servers))
-	for i, s := range p.Servers {
+// serve starts the servers. One that fails ends all.
+func (p Plan) serve(ctx context.Context, fail context.CancelCauseFunc) []*service {
+	services := make([]*service, 0, len(p.Servers))
+	for _, s := range p.Servers {
 		p.Log.Info("listening", "server", s.Name, "address", s.Listener.Addr().String())
-		server := newServer(ctx, s.Handler, p.Log.With("server", s.Name))
-		servers[i] = server
-		group.Go(func() error {
-			err := server.Serve(s.Listener)
-			if errors.Is(err, http.ErrServerClosed) {
-				return nil
-			}
-			err = fmt.Errorf("%s server: %w", s.Name, err)
-			fail(err)
-			return err
-		})
+		v := newService(ctx, s, p.Log.With("server", s.Name))
+		services = append(services, v)
+		go v.serve(fail) // drain waits for it
 	}
-	return servers, group
-}
-
-func newServer(ctx context.Context, handler http.Handler, log *slog.Logger) *http.Server {
-	return &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      2 * time.Minute, // as long as a CPU profile may take
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-		BaseContext:       func(net.Listener) context.Context { return ctx },
-	}
+	return services
 }
 
 // drain lets the servers answer what they have begun, all at once and within
 // the time allowed, and cuts the rest off.
-func (p Plan) drain(ctx context.Context, servers []*http.Server) error {
+func (p Plan) drain(ctx context.Context, services []*service) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.DrainTimeout, fmt.Errorf("requests took longer than the %v allowed", p.DrainTimeout))
 	defer cancel()
 	var group errgroup.Group
-	for i, server := range servers {
-		group.Go(func() error {
-			if server.Shutdown(ctx) == nil {
-				return nil
-			}
-			return errors.Join(fmt.Errorf("%s server: requests were cut off: %w", p.Servers[i].Name, context.Cause(ctx)), server.Close())
-		})
+	for _, v := range services {
+		group.Go(func() error { return v.drain(ctx) })
 	}
 	return group.Wait()
 }

@@ -4,10 +4,12 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,18 +29,31 @@ type Plan struct {
 	// Announced runs while new requests are welcome: the registration.
 	Announced []Task
 
+	// Seat is what the process takes over from another one, and hands over to
+	// another one; nil: nothing.
+	Seat *Seat
+
+	// Warm returns once the process can serve as well as the one that it takes over
+	// from, which serves until then: the background has got what it needs, and what is
+	// announced is. If this process takes over from nobody Warm is not called.
+	Warm func(ctx context.Context) error
+
 	// Draining is called when the end begins, before anything else: from then
 	// on the services are not ready.
 	Draining func()
 
 	// DrainTimeout bounds how long requests in flight may take then.
 	DrainTimeout time.Duration
+
+	quiet time.Duration // quiet if 0
 }
 
-// Run runs the plan until stop ends or a part of it fails, and then ends it in
-// order: Draining is called, what is announced is taken back, requests in
-// flight are answered, the background ends. When abort ends, requests are cut
+// Run runs the plan until stop ends, another process has taken the seat, or a
+// part of it fails, and then ends it in order: Draining is called, what is announced is
+// taken back, requests in flight are answered, the background ends. When abort ends, requests are cut
 // off. All goroutines have returned when it does.
+//
+// No request is lost of clients that ask at least once a second: see docs/upgrade.md.
 func Run(stop, abort context.Context, p Plan) error {
 	stop, fail := context.WithCancelCause(stop)
 	defer fail(nil)
@@ -48,16 +63,46 @@ func Run(stop, abort context.Context, p Plan) error {
 	defer takeBack()
 
 	background := start(life, fail, p.Background)
-	services := p.serve(life, fail)
 	announced := start(welcome, fail, p.Announced)
+	services, failed := p.begin(stop, life, fail)
+	var offering sync.WaitGroup
+	offering.Go(func() { p.Seat.offer(stop, fail) })
 
 	<-stop.Done()
 	p.Log.Info("stopping", "because", context.Cause(stop))
 	p.Draining()
+	if p.Seat.HandedOver() {
+		// The other process takes the connections that come from now on.
+		for _, v := range services {
+			v.retire()
+		}
+	} else {
+		notify(p.Log, "STOPPING=1")
+	}
 	takeBack()
-	errs := []error{announced.Wait(), p.drain(life, services)}
+	errs := []error{failed, announced.Wait(), p.drain(life, services)}
 	end()
+	offering.Wait()
 	return errors.Join(append(errs, background.Wait())...)
+}
+
+// begin starts to serve: at once, or when the process whose place this one takes
+// lets it.
+func (p Plan) begin(stop, life context.Context, fail context.CancelCauseFunc) ([]*service, error) {
+	err := p.Seat.step(stop, p.Warm)
+	if err == nil {
+		services := p.serve(life, fail)
+		p.Seat.settle(stop, p.Log)
+		return services, nil
+	}
+	if stop.Err() != nil {
+		err = nil // it was not to be
+	}
+	for _, s := range p.Servers {
+		err = errors.Join(err, s.Listener.Close())
+	}
+	fail(err)
+	return nil, err
 }
 
 // start runs tasks. One that fails ends all.
@@ -88,14 +133,22 @@ func (p Plan) serve(ctx context.Context, fail context.CancelCauseFunc) []*servic
 	return services
 }
 
+// quiet is how long clients that ask nothing are waited for when the process stops.
+// Somebody waits for that, at a terminal perhaps. After a hand-over nobody does, and it is DrainTimeout.
+const quiet = 2 * time.Second
+
 // drain lets the servers answer what they have begun, all at once and within
 // the time allowed, and cuts the rest off.
 func (p Plan) drain(ctx context.Context, services []*service) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.DrainTimeout, fmt.Errorf("requests took longer than the %v allowed", p.DrainTimeout))
 	defer cancel()
+	patience := cmp.Or(p.quiet, quiet)
+	if p.Seat.HandedOver() {
+		patience = p.DrainTimeout
+	}
 	var group errgroup.Group
 	for _, v := range services {
-		group.Go(func() error { return v.drain(ctx) })
+		group.Go(func() error { return v.drain(ctx, patience) })
 	}
 	return group.Wait()
 }

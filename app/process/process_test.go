@@ -16,12 +16,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/seed27495941/seckill/app/process"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // A journal notes what happens, in order.
 type journal struct {
@@ -46,13 +43,20 @@ func (j *journal) task(name string) process.Task {
 
 // A slow service answers when it is allowed to, or its request is cut off.
 type slow struct {
+	at      net.Addr
 	begun   chan struct{}
 	release chan struct{}
 }
 
-func newSlow() *slow { return &slow{begun: make(chan struct{}), release: make(chan struct{})} }
+func newSlow(at net.Addr) *slow {
+	return &slow{at: at, begun: make(chan struct{}), release: make(chan struct{})}
+}
 
 func (s *slow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/quick" {
+		_, _ = io.WriteString(w, "quick")
+		return
+	}
 	close(s.begun)
 	select {
 	case <-s.release:
@@ -86,8 +90,8 @@ func get(ctx context.Context, addr net.Addr) (string, error) {
 // start runs a plan with one slow request under way.
 func start(t *testing.T, p process.Plan) (service *slow, stop, abort context.CancelFunc, answer, ended chan error) {
 	t.Helper()
-	service = newSlow()
 	listener := listen(t)
+	service = newSlow(listener.Addr())
 	p.Log = slog.New(slog.DiscardHandler)
 	p.Servers = []process.Server{{Name: "api", Listener: listener, Handler: service}}
 	if p.Draining == nil {

@@ -25,19 +25,22 @@ type Server struct {
 // closes connections that seem idle, and on some of them a request has just
 // been sent, or even read. So a service first closes the listener, then tells each
 // client with its next answer that the connection ends with it, and calls Shutdown
-// when all have gone. A client that has nothing to ask is waited for as long as
-// requests are.
+// when all have gone.
 type service struct {
 	Server
 	http     *http.Server
+	life     context.Context // that of requests ends with it
+	cutOff   atomic.Bool     // a request was under way then
 	open     connections
-	retiring atomic.Bool
+	retiring chan struct{} // closed when the end begins
+	retired  sync.Once
 	serving  chan struct{} // closed when no connection comes any more
 	err      error         // why, if that was no wish; readable after serving
 }
 
 func newService(ctx context.Context, s Server, log *slog.Logger) *service {
-	v := &service{Server: s, serving: make(chan struct{})}
+	v := &service{Server: s, life: ctx, retiring: make(chan struct{}), serving: make(chan struct{})}
+	ctx = context.WithValue(ctx, retiringKey{}, (<-chan struct{})(v.retiring))
 	v.http = &http.Server{
 		Handler:           v,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -57,7 +60,7 @@ func newService(ctx context.Context, s Server, log *slog.Logger) *service {
 func (v *service) serve(fail context.CancelCauseFunc) {
 	defer close(v.serving)
 	err := v.http.Serve(v.Listener)
-	if v.retiring.Load() {
+	if v.isRetiring() {
 		return
 	}
 	v.err = fmt.Errorf("%s server: %w", v.Name, err)
@@ -66,30 +69,57 @@ func (v *service) serve(fail context.CancelCauseFunc) {
 
 // ServeHTTP implements http.Handler.
 func (v *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if v.retiring.Load() {
+	if v.isRetiring() {
 		w.Header().Set("Connection", "close")
 	}
 	v.Handler.ServeHTTP(w, r)
+	if v.life.Err() != nil {
+		v.cutOff.Store(true)
+	}
 }
 
 // retire takes no more connections, and lets those that there are end with their
 // next answer. It may be called more than once.
 func (v *service) retire() {
-	if !v.retiring.Swap(true) {
+	v.retired.Do(func() {
+		close(v.retiring)
 		_ = v.Listener.Close() // whatever it says, nothing comes from it
-	}
+	})
 	<-v.serving
 }
 
-// drain retires and waits until all connections have gone. When ctx ends, idle
-// ones are closed, and the requests in flight cut off, which is an error.
-func (v *service) drain(ctx context.Context) error {
-	v.retire()
+func (v *service) isRetiring() bool {
 	select {
-	case <-v.open.none():
+	case <-v.retiring:
+		return true
+	default:
+		return false
+	}
+}
+
+type retiringKey struct{}
+
+// Retiring is for answers that have no end, such as streams of events: it is closed when
+// the server that a request came to is about to end, and so should the answer, for the client to come
+// again and find another server. ctx is the request's; nil if it came to no server of a Plan.
+func Retiring(ctx context.Context) <-chan struct{} {
+	retiring, _ := ctx.Value(retiringKey{}).(<-chan struct{})
+	return retiring
+}
+
+// drain retires and waits until all connections have gone. Those on which nothing
+// is asked for as long as quiet are closed. When ctx ends, the requests in flight are cut
+// off, which is an error.
+func (v *service) drain(ctx context.Context, quiet time.Duration) error {
+	v.retire()
+	gone := v.open.none()
+	timer := time.AfterFunc(quiet, func() { v.http.SetKeepAlivesEnabled(false) })
+	defer timer.Stop()
+	select {
+	case <-gone:
 	case <-ctx.Done():
 	}
-	if v.http.Shutdown(ctx) == nil {
+	if v.http.Shutdown(ctx) == nil && !v.cutOff.Load() {
 		return v.err
 	}
 	return errors.Join(v.err, fmt.Errorf("%s server: requests were cut off: %w", v.Name, context.Cause(ctx)), v.http.Close())

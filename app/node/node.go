@@ -44,9 +44,9 @@ type Node struct {
 	started   time.Time
 	draining  atomic.Bool
 
-	registration *registry.Registration // nil: buyers do not come to this one
-	versions     *history.History       // nil: operators do not, as the following
-	rollouts     *rollout.Controller
+	place    *place           // nil: buyers do not come to this one
+	versions *history.History // nil: operators do not, as the following
+	rollouts *rollout.Controller
 }
 
 // New makes a node that follows the cluster config; Run has to run.
@@ -74,10 +74,10 @@ func New(cfg Config) (*Node, error) {
 // apply makes a cluster config count.
 func (n *Node) apply(c settings.Cluster) {
 	n.cfg.Level.Set(c.Level())
-	if n.registration == nil {
+	if n.place == nil {
 		return
 	}
-	if err := n.registration.Update(func(node *registry.Node) { node.Config = hash(c) }); err != nil {
+	if err := n.place.update(func(node *registry.Node) { node.Config = hash(c) }); err != nil {
 		n.cfg.Log.Error("can't tell the applied config", "error", err)
 	}
 }
@@ -85,10 +85,11 @@ func (n *Node) apply(c settings.Cluster) {
 // report tells others how the node stands with the published config and with
 // what is rolled out.
 func (n *Node) report(r dynconf.Report) {
-	if n.registration == nil {
+	if n.place == nil {
 		return
 	}
-	if err := rollout.Tell(n.registration, settings.ConfigKey, r); err != nil {
+	tell := func(to *registry.Registration) error { return rollout.Tell(to, settings.ConfigKey, r) }
+	if err := n.place.each(tell); err != nil {
 		n.cfg.Log.Error("can't report on the config", "error", err)
 	}
 }
@@ -109,30 +110,36 @@ type Listing struct {
 	RPC         string    // where other nodes do
 	Incarnation ulid.ULID // of the process
 	TTL         time.Duration
+
+	// Vacated is closed when the process whose place this one takes has ended; nil:
+	// there was none.
+	Vacated <-chan struct{}
 }
 
 // Register makes the node one that buyers come to; Announce has to run. Errors:
 // backend.ErrInvalid for an address that nobody can connect to.
 func (n *Node) Register(l Listing) error {
-	registration, err := registry.NewRegistration(n.contact, registry.Config{
+	config := registry.Config{
 		Node: registry.Node{
 			Addr: l.Addr, RPC: l.RPC, Incarnation: l.Incarnation.String(),
 			Proto: "http", Version: n.cfg.Version, Config: hash(n.config.Load()),
 		},
 		TTL:    l.TTL,
 		Logger: n.cfg.Log,
-	})
+	}
+	create := func(c registry.Config) (*registry.Registration, error) { return registry.NewRegistration(n.contact, c) }
+	place, err := newPlace(config, create, l.Vacated)
 	if err != nil {
 		return err
 	}
-	n.registration = registration
-	n.config.SetNode(dynconf.Node{ID: registration.Status().Node.ID})
+	n.place = place
+	n.config.SetNode(dynconf.Node{ID: place.id()})
 	return nil
 }
 
 // Registered reports whether the node is listed, as far as it can know at this
 // moment: see [registry.Registration.Registered].
-func (n *Node) Registered() bool { return n.registration.Registered() }
+func (n *Node) Registered() bool { return n.place.registered() }
 
 // Directory is the list of the nodes.
 func (n *Node) Directory() *registry.Directory { return n.directory }
@@ -185,21 +192,25 @@ func (n *Node) Published(ctx context.Context) (backend.Entry, error) {
 
 // Announce lists the node as soon as it can serve, until ctx ends.
 func (n *Node) Announce(ctx context.Context) error {
-	select {
-	case <-n.config.Synced():
-		return n.registration.Run(ctx)
-	case <-ctx.Done():
-		return nil
+	if await(ctx, n.config.Synced()) && await(ctx, n.directory.Synced()) {
+		return n.place.run(ctx)
 	}
+	return nil
 }
 
 // Drain makes the node not ready, and has it say so to others: it is about to stop.
 func (n *Node) Drain() {
 	n.draining.Store(true)
-	if n.registration == nil {
+	n.Leave()
+}
+
+// Leave tells other nodes that this process is about to stop, and nobody else: another
+// process answers at its address by now.
+func (n *Node) Leave() {
+	if n.place == nil {
 		return
 	}
-	if err := n.registration.Update(func(node *registry.Node) { node.Draining = true }); err != nil {
+	if err := n.place.update(func(node *registry.Node) { node.Draining = true }); err != nil {
 		n.cfg.Log.Error("can't tell that the node is about to stop", "error", err)
 	}
 }

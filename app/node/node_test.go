@@ -34,7 +34,8 @@ type bench struct {
 	log      strings.Builder // complete once stop has returned
 	stop     func()
 
-	unlisted bool // no buyers come to the node
+	unlisted bool            // no buyers come to the node
+	vacated  <-chan struct{} // when the process before has gone, if there is one
 }
 
 // run tests a registered node that knows the others, in a bubble of time.
@@ -64,7 +65,7 @@ func (b *bench) begin() {
 	tasks := []func(context.Context) error{b.node.Run}
 	if !b.unlisted {
 		require.NoError(b, b.node.Register(node.Listing{
-			Addr: "10.10.11.12:8080", RPC: "10.10.11.12:8082", Incarnation: ulid.Make(), TTL: 6 * time.Second,
+			Addr: "10.10.11.12:8080", RPC: "10.10.11.12:8082", Incarnation: ulid.Make(), TTL: 6 * time.Second, Vacated: b.vacated,
 		}))
 		tasks = append(tasks, b.node.Announce)
 	}

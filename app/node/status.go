@@ -113,7 +113,7 @@ func (n *Node) Ready() error {
 		return errors.New("stopping")
 	case !isClosed(n.config.Synced()):
 		return errors.New("starting: the cluster config has not been read yet")
-	case n.registration != nil && n.registration.Status().Replaced:
+	case n.place != nil && n.place.status().Replaced:
 		return errors.New("replaced by another process at the same address; restart it, or give each its own --advertise")
 	case !isClosed(n.directory.Synced()):
 		return errors.New("starting: the list of nodes has not been read yet")
@@ -125,8 +125,8 @@ func (n *Node) Ready() error {
 // returns context.Cause(ctx) when ctx ends first.
 func (n *Node) AwaitReady(ctx context.Context) error {
 	waits := []<-chan struct{}{n.config.Synced(), n.directory.Synced()}
-	if n.registration != nil {
-		waits = append(waits, n.registration.Ready())
+	if n.place != nil {
+		waits = append(waits, n.place.ready())
 	}
 	for _, wait := range waits {
 		select {
@@ -135,7 +135,7 @@ func (n *Node) AwaitReady(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if n.registration != nil {
+	if n.place != nil {
 		return n.awaitOwnListing(ctx)
 	}
 	return nil
@@ -152,7 +152,7 @@ func (n *Node) awaitOwnListing(ctx context.Context) error {
 		}
 	})
 	for {
-		if _, ok := n.directory.Node(n.registration.Status().Node.ID); ok {
+		if _, ok := n.directory.Node(n.place.status().Node.ID); ok {
 			return nil
 		}
 		select {
@@ -184,10 +184,10 @@ func (n *Node) ConfigStatus() ConfigStatus {
 }
 
 func (n *Node) registrationStatus() *Registration {
-	if n.registration == nil {
+	if n.place == nil {
 		return nil
 	}
-	status := n.registration.Status()
+	status := n.place.status()
 	return &Registration{
 		ID:          status.Node.ID,
 		Addr:        status.Node.Addr,

@@ -113,6 +113,10 @@ func (d *Desk) Run(ctx context.Context) error {
 	return d.keeper.Run(ctx)
 }
 
+// Known is closed when the desk has found the sales that are open. Before that every
+// sale is one that it does not know.
+func (d *Desk) Known() <-chan struct{} { return d.keeper.Known() }
+
 // Yield waits until this process has handed its slots over, or nobody stays to
 // whom it could, or ctx ends. It is for a process that has said in the registry that it
 // is draining, and runs on.

@@ -65,6 +65,7 @@ type Keeper struct {
 	events *backend.Mirror
 	news   atomic.Bool   // of events
 	dirty  chan struct{} // holds a token while there may be something to do
+	known  chan struct{} // closed when the sales that are open have been found
 
 	running sync.WaitGroup // sales
 
@@ -115,7 +116,7 @@ type tenure struct {
 // New makes a keeper. It is told of the directory's changes for as long as that
 // runs, so it should live as long.
 func New(cfg Config) *Keeper {
-	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), sales: map[ulid.ULID]*sale{}, suspects: map[string]suspicion{}}
+	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), known: make(chan struct{}), sales: map[ulid.ULID]*sale{}, suspects: map[string]suspicion{}}
 	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) {
 		k.news.Store(true)
 		k.nudge()
@@ -145,7 +146,7 @@ func (k *Keeper) Run(ctx context.Context) error {
 		case <-k.dirty:
 		case <-ticker.C:
 		}
-		k.follow(ctx)
+		k.learn(ctx)
 		k.absolve()
 		now := k.census()
 		for _, s := range k.list() {
@@ -166,6 +167,28 @@ func keep(ctx context.Context, log *slog.Logger, what string, f func(context.Con
 			}
 			timer.Stop()
 		}
+	}
+}
+
+// Known is closed when this process has found the sales that are open: from then on it
+// can say where each is decided.
+func (k *Keeper) Known() <-chan struct{} { return k.known }
+
+// learn follows the events, and takes note when all of them have come.
+func (k *Keeper) learn(ctx context.Context) {
+	all := k.Synced()
+	k.follow(ctx)
+	if all && !isClosed(k.known) {
+		close(k.known)
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -253,14 +276,7 @@ func (k *Keeper) Event(id ulid.ULID) (record.Event, bool) {
 }
 
 // Synced reports whether the events have been read.
-func (k *Keeper) Synced() bool {
-	select {
-	case <-k.events.Synced():
-		return true
-	default:
-		return false
-	}
-}
+func (k *Keeper) Synced() bool { return isClosed(k.events.Synced()) }
 
 // Events are all events that can be read, the oldest first.
 func (k *Keeper) Events() []event.Event {

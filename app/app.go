@@ -61,7 +61,7 @@ func Run(stop, abort context.Context, o Options) error {
 	return run(stop, abort, o, measured)
 }
 
-func run(stop, abort context.Context, o Options, measured *metrics.Store) error {
+func run(stop, abort context.Context, o Options, measured *metrics.Store) (err error) {
 	n, err := node.New(node.Config{
 		Store:    o.Store,
 		Backend:  o.Settings.Backend,
@@ -73,7 +73,12 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 	if err != nil {
 		return err
 	}
-	b := &builder{Options: o, node: n, measured: measured}
+	seat, err := process.TakeSeat(stop, process.SeatConfig{PIDFile: o.Settings.PIDFile, Log: o.Log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, seat.Close(abort)) }()
+	b := &builder{Options: o, seat: seat, node: n, measured: measured}
 	if err := b.build(abort); err != nil {
 		return errors.Join(err, b.close())
 	}
@@ -82,6 +87,8 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 		Servers:      b.servers,
 		Background:   append(b.background, n.Run, b.tellReady),
 		Announced:    b.announced,
+		Seat:         seat,
+		Warm:         n.AwaitReady,
 		Draining:     b.drain,
 		DrainTimeout: o.Settings.DrainTimeout,
 	})
@@ -90,6 +97,7 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) error 
 // A builder gathers the parts of a process.
 type builder struct {
 	Options
+	seat       *process.Seat
 	node       *node.Node
 	measured   *metrics.Store
 	servers    []process.Server
@@ -119,21 +127,13 @@ func (b *builder) build(ctx context.Context) (err error) {
 }
 
 func (b *builder) serve(ctx context.Context, name string, at settings.Listener, handler http.Handler) (net.Addr, error) {
-	listener, err := b.listen(ctx, name, at)
-	if err != nil {
-		return nil, err
-	}
-	b.servers = append(b.servers, process.Server{Name: name, Listener: listener, Handler: handler})
-	return listener.Addr(), nil
-}
-
-func (b *builder) listen(ctx context.Context, name string, at settings.Listener) (net.Listener, error) {
-	listener, err := process.Listen(ctx, name, at.Bind, "--"+name+"-bind")
+	listener, err := b.seat.Listen(ctx, name, at.Bind, "--"+name+"-bind")
 	if err != nil {
 		return nil, err
 	}
 	b.closers = append(b.closers, listener)
-	return listener, nil
+	b.servers = append(b.servers, process.Server{Name: name, Listener: listener, Handler: handler})
+	return listener.Addr(), nil
 }
 
 // tellReady calls Ready when it is time.
@@ -144,9 +144,14 @@ func (b *builder) tellReady(ctx context.Context) error {
 	return nil
 }
 
-// drain is called when the process is told to stop.
+// drain is called when the process is about to stop. If another one answers at its
+// address by now, buyers need not know.
 func (b *builder) drain() {
-	b.node.Drain()
+	if b.seat.HandedOver() {
+		b.node.Leave()
+	} else {
+		b.node.Drain()
+	}
 	for _, f := range b.draining {
 		f()
 	}

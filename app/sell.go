@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -15,6 +16,7 @@ import (
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/payment"
 	"github.com/seed27495941/seckill/app/peer"
+	"github.com/seed27495941/seckill/app/process"
 	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/settings"
@@ -116,7 +118,7 @@ func (b *builder) answerNodes(ctx context.Context, desk *sale.Desk) error {
 		return fmt.Errorf("rpc: %w", err)
 	}
 	desk.Serve(server)
-	listener, err := b.listen(ctx, "rpc", b.Settings.RPC.Listener)
+	listener, err := b.listenRPC(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,6 +130,26 @@ func (b *builder) answerNodes(ctx context.Context, desk *sale.Desk) error {
 	return nil
 }
 
+// listenRPC takes an address that each process has to itself, because other nodes ask one
+// process and no other. As long as the process before has it, that is another port of the same host.
+func (b *builder) listenRPC(ctx context.Context) (net.Listener, error) {
+	rpc := &b.Settings.RPC
+	listener, err := process.Listen(ctx, "rpc", rpc.Bind, "--rpc-bind")
+	if errors.Is(err, syscall.EADDRINUSE) && b.seat.Succeeds() {
+		rpc.Bind = settings.WithPort(rpc.Bind, "0")
+		listener, err = process.Listen(ctx, "rpc", rpc.Bind, "--rpc-bind")
+		if err == nil && rpc.Advertise != "" {
+			_, port, _ := net.SplitHostPort(listener.Addr().String()) // a listener's has one
+			rpc.Advertise = settings.WithPort(rpc.Advertise, port)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	b.closers = append(b.closers, listener)
+	return listener, nil
+}
+
 func (b *builder) register(incarnation ulid.ULID) error {
 	addr, err := b.Settings.API.Reachable(b.addresses.API, "--advertise")
 	if err != nil {
@@ -137,7 +159,7 @@ func (b *builder) register(incarnation ulid.ULID) error {
 	if err != nil {
 		return err
 	}
-	return b.node.Register(node.Listing{Addr: addr, RPC: rpc, Incarnation: incarnation, TTL: b.Settings.Node.TTL})
+	return b.node.Register(node.Listing{Addr: addr, RPC: rpc, Incarnation: incarnation, TTL: b.Settings.Node.TTL, Vacated: b.seat.Vacated()})
 }
 
 // rpcAddress is where other nodes are told to ask this one. If buyers come from
@@ -161,6 +183,11 @@ func (b *builder) rpcAddress(addr string) (string, error) {
 // announce lists the node until ctx ends, and then until others have its slots: they
 // would not get them from one that is gone. When abort ends it waits for nobody.
 func (b *builder) announce(ctx, abort context.Context, desk *sale.Desk) error {
+	select {
+	case <-desk.Known():
+	case <-ctx.Done():
+		return nil
+	}
 	listed, leave := context.WithCancel(abort)
 	var yielding sync.WaitGroup
 	defer yielding.Wait()

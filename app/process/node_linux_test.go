@@ -68,13 +68,14 @@ func runNode() error {
 	if err != nil {
 		return err
 	}
-	plan := process.Plan{Log: log, Seat: seat, Warm: warm, Draining: func() {}, DrainTimeout: c.Drain}
+	draining := make(chan struct{})
+	plan := process.Plan{Log: log, Seat: seat, Warm: warm, Draining: func() { close(draining) }, DrainTimeout: c.Drain}
 	for name, address := range c.Listen {
 		l, err := seat.Listen(stop, name, address, "--"+name)
 		if err != nil {
 			return errors.Join(err, seat.Close(abort))
 		}
-		plan.Servers = append(plan.Servers, process.Server{Name: name, Listener: l, Handler: http.HandlerFunc(answer)})
+		plan.Servers = append(plan.Servers, process.Server{Name: name, Listener: l, Handler: answer(draining)})
 	}
 	return errors.Join(process.Run(stop, abort, plan), seat.Close(abort))
 }
@@ -100,26 +101,28 @@ func warm(ctx context.Context) error {
 
 // answer answers with the pid, once the request's body is in. It takes its time if
 // asked to: until a file exists.
-func answer(w http.ResponseWriter, r *http.Request) {
-	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		return
-	}
-	if r.URL.Path == "/stream" {
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-		<-process.Retiring(r.Context())
-	}
-	if file := r.URL.Query().Get("await"); file != "" {
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-		for r.Context().Err() == nil {
-			if _, err := os.Stat(file); err == nil {
-				break
-			}
-			time.Sleep(5 * time.Millisecond)
+func answer(draining <-chan struct{}) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(io.Discard, r.Body); err != nil {
+			return
 		}
-	}
-	_, _ = fmt.Fprintln(w, os.Getpid())
+		if r.URL.Path == "/stream" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			<-draining
+		}
+		if file := r.URL.Query().Get("await"); file != "" {
+			w.WriteHeader(http.StatusOK)
+			_ = http.NewResponseController(w).Flush()
+			for r.Context().Err() == nil {
+				if _, err := os.Stat(file); err == nil {
+					break
+				}
+				time.Sleep(5 * time.Millisecond)
+			}
+		}
+		_, _ = fmt.Fprintln(w, os.Getpid())
+	})
 }
 
 // A bench is a line of nodes.

@@ -39,7 +39,8 @@ type Plan struct {
 	Warm func(ctx context.Context) error
 
 	// Draining is called when the end begins, before anything else: from then
-	// on the services are not ready.
+	// on the services are not ready, and answers that have no end, as streams of
+	// events, come to one. If another process has taken the seat, new connections are that one's.
 	Draining func()
 
 	// DrainTimeout bounds how long requests in flight may take then.
@@ -70,15 +71,15 @@ func Run(stop, abort context.Context, p Plan) error {
 
 	<-stop.Done()
 	p.Log.Info("stopping", "because", context.Cause(stop))
-	p.Draining()
 	if p.Seat.HandedOver() {
-		// The other process takes the connections that come from now on.
+		// Who comes again because this process ends is to find the other one.
 		for _, v := range services {
 			v.retire()
 		}
 	} else {
 		notify(p.Log, "STOPPING=1")
 	}
+	p.Draining()
 	takeBack()
 	errs := []error{failed, announced.Wait(), p.drain(life, services)}
 	end()

@@ -32,15 +32,13 @@ type service struct {
 	life     context.Context // that of requests ends with it
 	cutOff   atomic.Bool     // a request was under way then
 	open     connections
-	retiring chan struct{} // closed when the end begins
-	retired  sync.Once
+	retiring atomic.Bool
 	serving  chan struct{} // closed when no connection comes any more
 	err      error         // why, if that was no wish; readable after serving
 }
 
 func newService(ctx context.Context, s Server, log *slog.Logger) *service {
-	v := &service{Server: s, life: ctx, retiring: make(chan struct{}), serving: make(chan struct{})}
-	ctx = context.WithValue(ctx, retiringKey{}, (<-chan struct{})(v.retiring))
+	v := &service{Server: s, life: ctx, serving: make(chan struct{})}
 	v.http = &http.Server{
 		Handler:           v,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -60,7 +58,7 @@ func newService(ctx context.Context, s Server, log *slog.Logger) *service {
 func (v *service) serve(fail context.CancelCauseFunc) {
 	defer close(v.serving)
 	err := v.http.Serve(v.Listener)
-	if v.isRetiring() {
+	if v.retiring.Load() {
 		return
 	}
 	v.err = fmt.Errorf("%s server: %w", v.Name, err)
@@ -69,7 +67,7 @@ func (v *service) serve(fail context.CancelCauseFunc) {
 
 // ServeHTTP implements http.Handler.
 func (v *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if v.isRetiring() {
+	if v.retiring.Load() {
 		w.Header().Set("Connection", "close")
 	}
 	v.Handler.ServeHTTP(w, r)
@@ -81,30 +79,10 @@ func (v *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // retire takes no more connections, and lets those that there are end with their
 // next answer. It may be called more than once.
 func (v *service) retire() {
-	v.retired.Do(func() {
-		close(v.retiring)
+	if !v.retiring.Swap(true) {
 		_ = v.Listener.Close() // whatever it says, nothing comes from it
-	})
-	<-v.serving
-}
-
-func (v *service) isRetiring() bool {
-	select {
-	case <-v.retiring:
-		return true
-	default:
-		return false
 	}
-}
-
-type retiringKey struct{}
-
-// Retiring is for answers that have no end, such as streams of events: it is closed when
-// the server that a request came to is about to end, and so should the answer, for the client to come
-// again and find another server. ctx is the request's; nil if it came to no server of a Plan.
-func Retiring(ctx context.Context) <-chan struct{} {
-	retiring, _ := ctx.Value(retiringKey{}).(<-chan struct{})
-	return retiring
+	<-v.serving
 }
 
 // drain retires and waits until all connections have gone. Those on which nothing

@@ -25,6 +25,15 @@ func (l Listener) Reachable(bound net.Addr, flag string) (string, error) {
 	return net.JoinHostPort(host, port), err
 }
 
+// WithPort is an address, host:port, with another port.
+func WithPort(address, port string) string {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return address
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // IsLoopback reports whether an address, host:port, is this machine's own, so that
 // no other machine gets anywhere with it.
 func IsLoopback(address string) bool {

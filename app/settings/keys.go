@@ -53,6 +53,7 @@ func known() []setting {
 		{"log.level", nil, bind(oneOf(logLevels()...), func(s *Settings) *string { return &s.Log.Level })},
 		{"log.format", nil, bind(oneOf("text", "json"), func(s *Settings) *string { return &s.Log.Format })},
 		{"trace.endpoint", nil, bind(collector, func(s *Settings) *string { return &s.Trace.Endpoint })},
+		{"pid_file", remote, bind(text, func(s *Settings) *string { return &s.PIDFile })},
 		{"drain_timeout", nil, bind(duration, func(s *Settings) *time.Duration { return &s.DrainTimeout })},
 
 		{"config.rateLimit.middle", nil, bind(number, func(s *Settings) *int { return &s.Config.RateLimit.Middle })},

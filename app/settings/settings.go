@@ -47,6 +47,10 @@ type Settings struct {
 	// process is told to stop.
 	DrainTimeout time.Duration
 
+	// PIDFile is where the process can be found, by the one that is to take its
+	// place. Empty: nowhere.
+	PIDFile string
+
 	// Config is what holds while no cluster config is published, and for the
 	// fields that a published one leaves out.
 	Config Cluster

@@ -32,6 +32,7 @@ type cli struct {
 	Up      upCommand      `cmd:"" help:"Start everything in one process, with an etcd inside, to try it out."`
 	API     apiCommand     `cmd:"" name:"api" help:"Serve buyers: one node of the cluster."`
 	Admin   adminCommand   `cmd:"" help:"Serve operators."`
+	Upgrade upgradeCommand `cmd:"" help:"Replace a running process by the program as it is now, without an interruption."`
 	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
 	Lock    lockCommand    `cmd:"" help:"Run a command while holding a lock."`
 	Elect   electCommand   `cmd:"" help:"Stand for election, or see who leads."`
@@ -79,6 +80,11 @@ type serviceFlags struct {
 	OpsBind       string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
 	TraceEndpoint string `setting:"trace.endpoint" placeholder:"HOST:PORT" help:"OpenTelemetry collector that spans of store calls are sent to, by OTLP over gRPC; without it there are none. With TLS: https://HOST:PORT."`
 	DrainTimeout  string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
+}
+
+// successionFlags are for processes that another one can replace.
+type successionFlags struct {
+	PIDFile string `name:"pid-file" setting:"pid_file" placeholder:"FILE" help:"Where the process can be found, to be replaced without an interruption: by 'seckill upgrade', or by another one that is started with the same file."`
 }
 
 type apiFlags struct {

@@ -26,6 +26,7 @@ const asCommand = "SECKILL_TEST_AS_COMMAND"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asCommand) != "" {
+		endWithTest()
 		main()
 		return
 	}
@@ -168,6 +169,7 @@ func TestHelp(t *testing.T) {
 		{"kv watch --help", "First comes a snapshot"},
 		{"lock --help", "seckill lock nightly -- ./report.sh --all"},
 		{"elect --help", "seckill elect seller --observe"},
+		{"upgrade --help", "seckill upgrade --pid-file=/run/seckill/seckill.pid"},
 		{"token --help", "token=$(seckill token --keys=keys.json --buyer=alice)"},
 		{"keys --help", "seckill keys public --keys=signing.json > keys.json"},
 	} {
@@ -204,6 +206,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"up", "--ephemeral", "--backend=consul"}, "seckill: --data-dir and --ephemeral are for the etcd inside, but the settings name another store"},
 		{[]string{"up", "--ephemeral", "--data-dir=x"}, "--data-dir and --ephemeral can't be used together"},
 		{[]string{"up", "--ephemeral", "--user=me"}, "seckill: the etcd inside has neither users nor certificates"},
+		{[]string{"upgrade"}, "seckill: say with --pid-file which process to replace"},
 		{[]string{"version", "--config=absent.toml"}, ""},
 		{[]string{"kv", "list", "--config=absent.toml"}, "absent.toml: no such file"},
 		{[]string{"kv", "list", "--token=hunter2"}, "seckill: --token: the backend etcd has no such option"},

@@ -11,6 +11,7 @@ import (
 type apiCommand struct {
 	apiFlags
 	serviceFlags
+	successionFlags
 }
 
 // Run serves buyers until a signal comes.
@@ -19,6 +20,7 @@ func (*apiCommand) Run(p *program) error { return serve(p, app.Options{API: true
 type adminCommand struct {
 	adminFlags
 	serviceFlags
+	successionFlags
 }
 
 // Run serves operators until a signal comes.

@@ -45,6 +45,9 @@ func (c *upCommand) Run(p *program) (err error) {
 	if o.Settings, err = p.settings(); err != nil {
 		return err
 	}
+	if o.Settings.PIDFile != "" {
+		return usageError{errors.New("pid_file is for processes that another one can replace, seckill api and seckill admin: what is inside this one ends with it")}
+	}
 	o.Log, o.Level = logger(o.Settings)
 	stop, abort, release := process.Signals(context.Background())
 	defer release()

@@ -200,7 +200,7 @@ func (b *builder) announce(ctx, abort context.Context, desk *sale.Desk) error {
 		}
 		bounded, cancel := context.WithTimeout(listed, handOver)
 		defer cancel()
-		desk.Yield(bounded)
+		desk.Yield(bounded, b.seat.HandedOver())
 	})
 	return b.node.Announce(listed)
 }

@@ -120,10 +120,17 @@ func (d *Desk) Known() <-chan struct{} { return d.keeper.Known() }
 // Yield waits until this process has handed its slots over, or nobody stays to
 // whom it could, or ctx ends. It is for a process that has said in the registry that it
 // is draining, and runs on.
-func (d *Desk) Yield(ctx context.Context) {
+//
+// succeeded says that somebody is there to have them for sure, whom this process may not
+// see in the registry yet: without it, it would be gone before it has seen the other.
+func (d *Desk) Yield(ctx context.Context, succeeded bool) {
+	yielded := d.keeper.Yielded
+	if succeeded {
+		yielded = func() bool { return !d.keeper.OwnsAny() }
+	}
 	ticker := time.NewTicker(20 * time.Millisecond)
 	defer ticker.Stop()
-	for !d.keeper.Yielded() {
+	for !yielded() {
 		select {
 		case <-ctx.Done():
 			return

@@ -370,5 +370,8 @@ func (k *Keeper) Yielded() bool {
 	others := slices.ContainsFunc(k.reachable(), func(n registry.Node) bool {
 		return stays(n) && n.Incarnation != k.cfg.Incarnation.String()
 	})
-	return !others || !slices.ContainsFunc(k.list(), (*sale).ownsAny)
+	return !others || !k.OwnsAny()
 }
+
+// OwnsAny reports whether this process owns a slot, or is about to.
+func (k *Keeper) OwnsAny() bool { return slices.ContainsFunc(k.list(), (*sale).ownsAny) }

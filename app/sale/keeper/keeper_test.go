@@ -234,7 +234,9 @@ func TestDrainingHandsOver(t *testing.T) {
 		draining(a, true)
 		c.spread(e, b)
 		assert.True(t, a.keeper.Yielded())
+		assert.False(t, a.keeper.OwnsAny())
 		assert.True(t, b.keeper.Yielded(), "it has slots, and nobody to have them instead")
+		assert.True(t, b.keeper.OwnsAny())
 
 		draining(b, true)
 		time.Sleep(20 * time.Second)

@@ -47,16 +47,17 @@ func (p *place) run(ctx context.Context) error {
 	if p.waiting == nil {
 		return p.own.Run(ctx)
 	}
+	listed, ctx := errgroup.WithContext(ctx) // one that fails ends the wait for it
 	beside, leave := context.WithCancel(ctx)
 	defer leave()
-	var listed errgroup.Group
 	listed.Go(func() error { return p.waiting.Run(beside) })
-	await(ctx, p.waiting.Ready())
-	await(ctx, p.vacated)
-	listed.Go(func() error { return p.own.Run(ctx) })
-	await(ctx, p.own.Ready())
-	p.current.Store(p.own)
-	leave()
+	if await(ctx, p.waiting.Ready()) && await(ctx, p.vacated) {
+		listed.Go(func() error { return p.own.Run(ctx) })
+		if await(ctx, p.own.Ready()) {
+			p.current.Store(p.own)
+			leave()
+		}
+	}
 	return listed.Wait()
 }
 

@@ -368,6 +368,21 @@ func TestAStrangerWithTheSamePIDIsLeftAlone(t *testing.T) {
 	b.first()
 }
 
+func TestAThreadWithTheSamePIDIsNoProcess(t *testing.T) {
+	b := newBench(t)
+	threads, err := os.ReadDir("/proc/self/task")
+	require.NoError(t, err)
+	for _, thread := range threads {
+		if thread.Name() == strconv.Itoa(os.Getpid()) {
+			continue
+		}
+		b.write(thread.Name() + "\nstart=1 boot=b\n")
+		_, err := process.Upgrade(t.Context(), b.PIDFile, "")
+		require.ErrorContains(t, err, "there is no such process any more")
+	}
+	b.first()
+}
+
 func TestAnotherProcessAtTheSocketIsNotBelieved(t *testing.T) {
 	b := newBench(t)
 	stranger := b.stranger()

@@ -65,12 +65,16 @@ type grip struct {
 // hold gets a grip on a process. Errors: errGone if it has ended, also when another
 // one has its pid by now.
 func hold(id identity) (*grip, error) {
-	fd, err := unix.PidfdOpen(id.pid, unix.PIDFD_NONBLOCK)
-	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) { // EINVAL: a thread has the number
+	fd, err := unix.PidfdOpen(id.pid, 0) // PIDFD_NONBLOCK would be refused before Linux 5.10, with EINVAL too
+	switch {
+	case errors.Is(err, unix.ESRCH),
+		errors.Is(err, unix.EINVAL), errors.Is(err, unix.ENOENT): // before and since Linux 6.16: a thread has the number
 		return nil, fmt.Errorf("process %d: %w", id.pid, errGone)
-	}
-	if err != nil {
+	case err != nil:
 		return nil, fmt.Errorf("pidfd_open, which needs Linux 5.3: %w", err)
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		return nil, errors.Join(err, unix.Close(fd))
 	}
 	g := &grip{id, os.NewFile(uintptr(fd), "pidfd")}
 	// The look comes after the grip: what is seen now is what is held.

@@ -35,6 +35,7 @@ func send(socket, state string, then func(*net.UnixConn) error) error {
 		return err
 	}
 	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(barrierPatience)) // one that reads nothing does not keep this process from ending
 	if _, err := conn.Write([]byte(state)); err != nil {
 		return err
 	}
@@ -58,7 +59,7 @@ func reloading(log *slog.Logger) {
 	notify(log, "RELOADING=1", fmt.Sprintf("MONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
-// barrierPatience bounds the wait for the manager.
+// barrierPatience bounds each wait for the manager.
 const barrierPatience = 5 * time.Second
 
 // barrier waits until everything sent before has been read: the manager then closes

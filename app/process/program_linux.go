@@ -120,10 +120,16 @@ func (s *succession) startNext(ctx context.Context, executable string) (pid int,
 	case <-ctx.Done():
 		err = context.Cause(ctx)
 	}
-	if s.handedOver() {
-		c.leave()
-		return s.successor(), nil
+	// One that has been let in may serve already: it is not killed unless that has failed.
+	for freed := s.rule(true); freed != nil; freed = s.rule(true) {
+		select {
+		case <-s.over:
+			c.leave()
+			return s.successor(), nil
+		case <-freed:
+		}
 	}
+	defer s.rule(false)
 	c.kill()
 	return 0, err
 }

@@ -25,6 +25,8 @@ type succession struct {
 	mu      sync.Mutex
 	control *net.UnixListener // nil until the file names this process
 	next    int               // pid of the process that is about to take over, or has; 0: none
+	freed   chan struct{}     // closed when that does not take over after all
+	closed  bool              // nobody may become the next
 
 	over chan struct{} // closed when it has
 }
@@ -170,8 +172,11 @@ func (s *succession) settle(ctx context.Context) {
 	if err == nil {
 		err = s.file.replace(ctx, s.predecessor.identity, s.self)
 	}
-	if errors.Is(err, errMoved) { // it took the file away itself
-		err = s.file.create(s.self)
+	if errors.Is(err, errMoved) { // it took the file away itself, and the socket, which was this one's by then
+		s.shut()
+		if err = s.listen(); err == nil {
+			err = s.file.create(s.self)
+		}
 	}
 	if err != nil {
 		s.cfg.Log.Error("serving, but not to be found by the PID file", "file", string(s.file), "error", err)

@@ -9,9 +9,13 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// acceptPause is the time from one failure to the next attempt.
+const acceptPause = time.Second
 
 // offer lets a successor in until ctx ends, and starts one when SIGUSR2 comes or seckill upgrade asks.
 func (s *succession) offer(ctx context.Context, listeners []namedListener, retire func(cause error)) {
@@ -31,9 +35,12 @@ func (s *succession) offer(ctx context.Context, listeners []namedListener, retir
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
-		if err != nil {
-			s.cfg.Log.Error("lets no successor in any more", "error", err)
-			return
+		if err != nil { // of a lack of descriptors, which passes
+			s.cfg.Log.Error("can't let a successor in", "error", err)
+			if pause(ctx, acceptPause) != nil {
+				return
+			}
+			continue
 		}
 		w, err := newWire(conn)
 		if err != nil {
@@ -111,7 +118,10 @@ func (s *succession) reserve(w *wire, m message) error {
 	if s.next != 0 {
 		return fmt.Errorf("process %d is taking over already", s.next)
 	}
-	s.next = w.peer
+	if s.closed {
+		return errors.New("a process that took too long to get ready is being ended")
+	}
+	s.next, s.freed = w.peer, make(chan struct{})
 	return nil
 }
 
@@ -119,6 +129,19 @@ func (s *succession) free() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.next = 0
+	close(s.freed)
+}
+
+// rule says whether anybody may become the next. It does not rule out one that is about to: then it
+// returns what is closed when that has failed.
+func (s *succession) rule(out bool) (freed <-chan struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if out && s.next != 0 {
+		return s.freed
+	}
+	s.closed = out
+	return nil
 }
 
 // handOver returns nil once the successor serves.
@@ -134,7 +157,10 @@ func (s *succession) handOver(ctx context.Context, w *wire, listeners []namedLis
 	if err := w.send(message{Verb: proceed}); err != nil {
 		return err
 	}
-	if err := hear(ctx, w, serving); err != nil {
+	// From here on it may serve: that this process is told to stop does not call it back.
+	last, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), answerPatience, errors.New("it was let in, and does not answer"))
+	defer cancel()
+	if err := hear(last, w, serving); err != nil {
 		return err
 	}
 	_ = w.send(message{Verb: leaving}) // it serves, whether it hears that or not

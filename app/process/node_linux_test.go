@@ -135,7 +135,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{T: t, dir: t.TempDir(), at: freeAddress(t)}
+	b := &bench{T: t, dir: shortDir(t), at: freeAddress(t)}
 	b.nodeConfig = nodeConfig{
 		Test: os.Getpid(), PIDFile: filepath.Join(b.dir, "pid"), Listen: map[string]string{"web": b.at},
 		Ready: patience, Drain: patience,
@@ -302,4 +302,14 @@ func post(ctx context.Context, client *http.Client, url string) (pid int, err er
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(body)))
+}
+
+// shortDir is a directory that a socket's path, of a hundred bytes at most, can begin
+// with: TempDir's has the name of the test.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "seckill")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }

@@ -58,7 +58,7 @@ func testUpgrade(t *testing.T, store ...string) {
 	t.Helper()
 	u := &upgrading{
 		operator: operator{t, append(store, "--root="+newRoot())},
-		file:     filepath.Join(t.TempDir(), "pid"),
+		file:     filepath.Join(shortDir(t), "pid"),
 		keys:     filepath.Join(t.TempDir(), "keys.json"),
 		api:      freeAddress(t),
 	}
@@ -257,4 +257,14 @@ func (b *buyer) ask(n int) (id string, err error) {
 	}
 	var order struct{ ID string }
 	return order.ID, json.Unmarshal(answer, &order)
+}
+
+// shortDir is a directory that a socket's path, of a hundred bytes at most, can begin
+// with: TempDir's has the name of the test.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "seckill")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	return dir
 }

@@ -308,7 +308,7 @@ func post(ctx context.Context, client *http.Client, url string) (pid int, err er
 // with: TempDir's has the name of the test.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "seckill")
+	dir, err := os.MkdirTemp("", "seckill") //nolint:usetesting // TempDir is what it replaces
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir

@@ -263,7 +263,7 @@ func (b *buyer) ask(n int) (id string, err error) {
 // with: TempDir's has the name of the test.
 func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "seckill")
+	dir, err := os.MkdirTemp("", "seckill") //nolint:usetesting // TempDir is what it replaces
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
 	return dir

@@ -99,8 +99,8 @@ func New(cfg Config) *Service {
 	return s
 }
 
-// Drain ends the streams, which would go on for as long as an event does, and
-// begins no more: the process is about to stop.
+// Drain ends the streams, which would go on for as long as an event does: the
+// process is about to stop.
 func (s *Service) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
 type clock struct {

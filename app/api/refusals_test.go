@@ -215,7 +215,7 @@ func TestEveryDocumentedAnswerIsReached(t *testing.T) {
 			known.header = map[string]string{"If-None-Match": s.do(known).header.Get("ETag")}
 			try(known, scripted{})
 		}
-		s.service.Drain()
+		s.service.SetRoom(0)
 		try(get(path+"/stream"), scripted{})
 		seen["stream-event 200 "] = true // TestStream… does
 

@@ -33,7 +33,8 @@ const eventStream = "text/event-stream"
 func (s *Service) addStream() { s.Handle(s.describeStream(), http.HandlerFunc(s.stream)) }
 
 // stream tells of an event until that has ended or the client goes away, as the
-// HTML standard has it (server-sent events).
+// HTML standard has it (server-sent events). While the process drains it ends at
+// once: any other answer would make an EventSource give up rather than come back.
 func (s *Service) stream(w http.ResponseWriter, r *http.Request) {
 	e, refusal := s.event(r.PathValue("id"))
 	switch {
@@ -42,9 +43,6 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	case catalogue.PhaseOf(e, time.Now(), false) == catalogue.Ended:
 		w.WriteHeader(http.StatusNoContent) // which tells clients not to come back
-		return
-	case s.isDraining():
-		problem(unavailable, "this process is about to stop").Write(w)
 		return
 	}
 	if r.Method == http.MethodHead {
@@ -61,15 +59,6 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request) {
 	f := s.feeds.follow(e.ID) //nolint:contextcheck // a feed may outlive the request that began it
 	defer s.feeds.leave(f)
 	s.tell(r, newTeller(w), f)
-}
-
-func (s *Service) isDraining() bool {
-	select {
-	case <-s.draining:
-		return true
-	default:
-		return false
-	}
 }
 
 // look is what the feeds look at.

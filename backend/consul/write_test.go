@@ -154,16 +154,26 @@ func TestServersOwnLimit(t *testing.T) {
 	}
 	// The end of a connection is all there is to tell of a request that was sent before the server had closed it.
 	limit := regexp.MustCompile("too many concurrent connections|http_max_conns_per_client|EOF|connection reset|broken pipe")
-	for what, call := range map[string]func(context.Context) error{
-		"get":   func(ctx context.Context) error { return second(s.Get(ctx, "small")) },
-		"put":   func(ctx context.Context) error { return second(s.Put(ctx, "k", nil)) },
-		"lease": func(ctx context.Context) error { return second(s.Lease(ctx, time.Minute)) },
-		"list":  func(ctx context.Context) error { _, _, err := backend.List(ctx, s, "dir/"); return err },
+	for what, call := range map[string]func(context.Context, backend.Store) error{
+		"get":   func(ctx context.Context, s backend.Store) error { return second(s.Get(ctx, "small")) },
+		"put":   func(ctx context.Context, s backend.Store) error { return second(s.Put(ctx, "k", nil)) },
+		"lease": func(ctx context.Context, s backend.Store) error { return second(s.Lease(ctx, time.Minute)) },
+		"list": func(ctx context.Context, s backend.Store) error {
+			_, _, err := backend.List(ctx, s, "dir/")
+			return err
+		},
 	} {
 		eventually(t, what+": one connection too many", func() bool {
+			// A call that succeeds leaves a connection behind, which the next one would
+			// use, and a watch wait for.
+			other, err := consul.Open(consul.Config{Endpoints: c.Endpoints()})
+			if !assert.NoError(t, err) {
+				return false
+			}
+			defer func() { assert.NoError(t, other.Close()) }()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
-			err := call(ctx)
+			err = call(ctx, other)
 			if err == nil {
 				return false // not all are held yet
 			}

@@ -213,7 +213,8 @@ func invalidAt(where, what string) *web.Problem {
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	encoded, err := json.Marshal(v)
 	if err != nil {
-		panic(err) // strings, numbers and times can be encoded
+		web.NewProblem(http.StatusInternalServerError, "internal", "").Write(w)
+		return
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

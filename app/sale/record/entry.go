@@ -76,8 +76,8 @@ func (e Entry) fault() string {
 	if e.Order.IsZero() {
 		return "no order"
 	}
-	if !isMilliseconds(e.At) {
-		return fmt.Sprintf("time %v: expected whole milliseconds since 1970", e.At)
+	if !isTime(e.At) {
+		return fmt.Sprintf("time %v: expected %s", e.At, times)
 	}
 	if fault := e.orderFault(); fault != "" {
 		return fault
@@ -110,8 +110,8 @@ func (e Entry) orderFault() string {
 	if e.Quantity == 0 || e.Quantity > MaxQuantity {
 		return fmt.Sprintf("quantity %d: expected 1 to %d", e.Quantity, MaxQuantity)
 	}
-	if !isMilliseconds(e.PayBy) {
-		return fmt.Sprintf("deadline %v: expected whole milliseconds since 1970", e.PayBy)
+	if !isTime(e.PayBy) {
+		return fmt.Sprintf("deadline %v: expected %s", e.PayBy, times)
 	}
 	return ""
 }
@@ -128,7 +128,10 @@ func textFault(what, s string, most int) string {
 	return ""
 }
 
-func isMilliseconds(t time.Time) bool {
+// times are what a record can tell of: what comes later RFC 3339, and so JSON, can't.
+const times = "whole milliseconds from 1970 to the end of the year 9999, in UTC"
+
+func isTime(t time.Time) bool {
 	ms := t.UnixMilli()
-	return ms > 0 && t.Equal(time.UnixMilli(ms))
+	return ms > 0 && t.Equal(time.UnixMilli(ms)) && t.UTC().Year() <= 9999
 }

@@ -82,9 +82,6 @@ const MaxPrice = 1_000_000_000_000
 // maxPayWithin is 30 days.
 const maxPayWithin = 30 * 24 * 60 * 60
 
-// lastYear is the last that RFC 3339, and so JSON, can tell of.
-const lastYear = 9999
-
 var currency = regexp.MustCompile(`^[A-Z]{3}$`)
 
 // Validate says what is wrong with an event: ErrInvalid, naming the field.
@@ -131,10 +128,8 @@ func (e Event) stockFault() string {
 
 func (e Event) timeFault() string {
 	switch {
-	case !isMilliseconds(e.Window.Opens) || !isMilliseconds(e.Window.Closes):
-		return "window: expected opens and closes, in whole milliseconds since 1970"
-	case e.Window.Closes.UTC().Year() > lastYear:
-		return fmt.Sprintf("window: closes %v, expected before the end of the year %d, in UTC", e.Window.Closes, lastYear)
+	case !isTime(e.Window.Opens) || !isTime(e.Window.Closes):
+		return fmt.Sprintf("window: opens %v, closes %v, expected %s", e.Window.Opens, e.Window.Closes, times)
 	case !e.Window.Opens.Before(e.Window.Closes):
 		return fmt.Sprintf("window: opens %v, expected before it closes, %v", e.Window.Opens, e.Window.Closes)
 	case e.PayWithin < 1 || e.PayWithin > maxPayWithin:

@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/seed27495941/seckill/app/internal/reread"
+	"github.com/seed27495941/seckill/internal/reread"
 )
 
 // ReadFile reads a file of keys. Errors: it can't be read, is larger than 1 MiB, or

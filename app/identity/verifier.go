@@ -9,7 +9,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
-	"github.com/seed27495941/seckill/app/internal/reread"
+	"github.com/seed27495941/seckill/internal/reread"
 )
 
 // MaxToken is how large a token may be, in bytes.

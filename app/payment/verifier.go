@@ -6,8 +6,8 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/seed27495941/seckill/app/internal/reread"
 	"github.com/seed27495941/seckill/backend/credential"
+	"github.com/seed27495941/seckill/internal/reread"
 )
 
 // Header is the name of the header with the signature.

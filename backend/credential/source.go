@@ -4,24 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"sync"
-	"time"
-)
 
-// reread is how long what was read from a file is used before the file is
-// looked at again.
-const reread = time.Second
+	"github.com/seed27495941/seckill/internal/reread"
+)
 
 // A Source yields a secret that was given directly or is kept in a file. It is
 // safe for concurrent use.
 type Source struct {
-	file string
-
-	mu    sync.Mutex
 	value Secret
-	read  time.Time
+	name  string               // the file's, "" for none
+	file  *reread.File[Secret] // nil: none
 }
 
 // NewSource makes a source of a value or of a file, whose content is the secret
@@ -34,18 +27,18 @@ func NewSource(what string, value Secret, file string) (*Source, error) {
 	if value != "" {
 		return nil, fmt.Errorf("%s: given directly and as the file %s, expected one of them", what, file)
 	}
-	secret, err := readFile(file)
+	f, err := reread.Open(file, parse, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", what, err)
 	}
-	return &Source{file: file, value: secret, read: time.Now()}, nil
+	return &Source{name: file, file: f}, nil
 }
 
 // Format implements fmt.Formatter: a source shows its file at most.
 func (s *Source) Format(f fmt.State, _ rune) {
 	_, _ = io.WriteString(f, "secret")
-	if s.file != "" {
-		_, _ = io.WriteString(f, " in "+s.file)
+	if s.name != "" {
+		_, _ = io.WriteString(f, " in "+s.name)
 	}
 }
 
@@ -53,25 +46,16 @@ func (s *Source) Format(f fmt.State, _ rune) {
 // than a second old; if it can't be read, or is empty because it is just being
 // written, the last good content is used.
 func (s *Source) Get() Secret {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.file != "" && time.Since(s.read) >= reread {
-		s.read = time.Now()
-		if secret, err := readFile(s.file); err == nil {
-			s.value = secret
-		}
+	if s.file == nil {
+		return s.value
 	}
-	return s.value
+	return s.file.Get()
 }
 
-func readFile(name string) (Secret, error) {
-	data, err := os.ReadFile(name)
-	if err != nil {
-		return "", err
-	}
-	secret := strings.TrimSpace(string(data))
+func parse(content []byte) (Secret, error) {
+	secret := strings.TrimSpace(string(content))
 	if secret == "" {
-		return "", fmt.Errorf("%s: %w", name, errEmpty)
+		return "", errEmpty
 	}
 	return Secret(secret), nil
 }

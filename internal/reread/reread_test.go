@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/seed27495941/seckill/app/internal/reread"
+	"github.com/seed27495941/seckill/internal/reread"
 )
 
 func good(content []byte) (string, error) {

@@ -18,6 +18,12 @@
 //   - A node that has just come has no share, and refuses everything, until it
 //     has been listed for the settle time: see [Limiter.Ready].
 //
+// A process that waits to take over another one's address is the same node as that one: each of
+// the two has the node's share, so that it is there when the requests come, and nobody loses by it.
+// For the moment in which both are served, which is the end of the first one's connections,
+// the two may admit twice the node's share. Who has buckets of a kind of its own goes by the share alone:
+// see [Limiter.Subscribe].
+//
 // # Bounds
 //
 // Let the settle time be S, and say that a node is in touch as long as it learns
@@ -25,7 +31,8 @@
 // paused process is out of touch when it wakes, until it has heard the news.)
 //
 //  1. The shares of all nodes that have been in touch since S before their own
-//     last growth sum up to 1 at most, at any time, however nodes come and go.
+//     last growth sum up to 1 at most, at any time, however nodes come and go. (Of two
+//     processes of one node, while one takes over, the greater share counts.)
 //  2. A node that is out of touch has at most the share it had when it lost
 //     touch. So what one partition cuts off has at most 1 together: the cluster
 //     admits at most twice the rate until it is mended. Each further partition

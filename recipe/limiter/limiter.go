@@ -85,10 +85,11 @@ type Limiter struct {
 
 	turn run.Turn // of Run
 
-	mu      sync.Mutex
-	limit   Limit
-	share   share
-	applied float64 // the share that the buckets go by
+	mu          sync.Mutex
+	limit       Limit
+	share       share
+	applied     float64 // the share that the buckets go by
+	subscribers []func(share float64)
 }
 
 // New prepares a limiter, which has no share before Run has found it. It is told
@@ -209,6 +210,16 @@ func (l *Limiter) SetLimit(limit Limit) error {
 // then on refuses nobody: balancers find that it does not, and go elsewhere.
 func (l *Limiter) Ready() <-chan struct{} { return l.ready }
 
+// Subscribe has f called with the share in force, 0 before there is one, and with
+// each that follows it, one call at a time and in order: for those who have buckets of
+// their own. f must not block, nor call the limiter.
+func (l *Limiter) Subscribe(f func(share float64)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.subscribers = append(l.subscribers, f)
+	f(l.applied)
+}
+
 // A Status tells what a limiter goes by.
 type Status struct {
 	Limit  Limit   `json:"limit"`
@@ -321,6 +332,9 @@ func (l *Limiter) apply() {
 	l.log.Info("share of the rate", "share", l.share.value, "before", l.applied, "nodes", len(l.share.seen))
 	l.applied = l.share.value
 	l.buckets.set(l.limit.split(l.share.value))
+	for _, f := range l.subscribers {
+		f(l.applied)
+	}
 	select {
 	case <-l.ready:
 	default:

@@ -130,6 +130,28 @@ func TestSharesFollowTheNodes(t *testing.T) {
 	})
 }
 
+// Who subscribes hears of the share there is, and of each change, in order.
+func TestSharesAreTold(t *testing.T) {
+	stores.Each(t, func(t *testing.T, s stores.Space) {
+		told := make(chan float64, 100)
+		a := start(t, s.Open(t), 1, brief)
+		a.Subscribe(func(share float64) { told <- share })
+		expect := func(want float64) {
+			t.Helper()
+			assert.InDelta(t, want, <-told, 1e-9)
+		}
+		expect(0)
+		expect(1)
+		b := start(t, s.Open(t), 2, brief)
+		expect(0.5)
+		require.NoError(t, b.leave())
+		expect(1)
+		a.Subscribe(func(share float64) { told <- share })
+		expect(1)
+		assert.Empty(t, told, "nothing that did not change")
+	})
+}
+
 // The third bound, as it can be seen from outside: clients ask without pause
 // while nodes come and go, and in no second does a key get more than it may.
 func TestClusterKeepsTheRate(t *testing.T) {

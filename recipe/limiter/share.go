@@ -7,30 +7,38 @@ import (
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-// A member is a node that has a part of the rate.
+// A member is a process that has a part of the rate. Those of one place share its part.
 type member struct {
-	id, incarnation string
-	weight          int
+	place, incarnation string
+	weight             int
 }
 
-// members are the nodes that have a part, in the order of the list.
+// members are the processes that have a part, in the order of the list: those that get
+// requests, and those that wait for their address, which must have one when they get it.
 func members(nodes []registry.Node) []member {
-	serving, _ := registry.Serving(nodes)
-	out := make([]member, 0, len(serving))
-	for _, n := range serving {
-		out = append(out, member{n.ID, n.Incarnation, n.EffectiveWeight()})
+	having := slices.DeleteFunc(slices.Clone(nodes), func(n registry.Node) bool { return !n.Serves() && !n.Waits() })
+	if len(having) == 0 {
+		having, _ = registry.Serving(nodes)
+	}
+	out := make([]member, 0, len(having))
+	for _, n := range having {
+		out = append(out, member{n.Place(), n.Incarnation, n.EffectiveWeight()})
 	}
 	return out
 }
 
 // part is what the process called self should have of 1.
 func part(all []member, self string) float64 {
-	own, sum := 0, 0
+	own, places := 0, map[string]int{}
 	for _, m := range all {
-		sum += m.weight
+		places[m.place] = max(places[m.place], m.weight)
 		if m.incarnation == self {
 			own = m.weight
 		}
+	}
+	sum := 0
+	for _, weight := range places {
+		sum += weight
 	}
 	if own == 0 {
 		return 0

@@ -34,6 +34,7 @@ type state struct {
 
 type simulated struct {
 	share
+	place   string
 	view    int // the state it sees
 	cut     bool
 	trusted bool // in touch since settle before its last growth
@@ -47,9 +48,21 @@ func (w *world) change(list []member) {
 
 func (w *world) join() {
 	w.next++
-	m := member{id: fmt.Sprint(w.next), incarnation: fmt.Sprint(w.next), weight: rapid.IntRange(1, 5).Draw(w.t, "weight")}
+	w.add(fmt.Sprint(w.next), rapid.IntRange(1, 5).Draw(w.t, "weight"))
+}
+
+func (w *world) add(place string, weight int) {
+	m := member{place: place, incarnation: fmt.Sprint(w.next), weight: weight}
 	w.change(append(slices.Clone(w.list()), m))
-	w.nodes = append(w.nodes, &simulated{share: share{self: m.incarnation, settle: settle}, trusted: true})
+	w.nodes = append(w.nodes, &simulated{share: share{self: m.incarnation, settle: settle}, place: place, trusted: true})
+}
+
+// succeed lists another process that waits for the place of one.
+func (w *world) succeed() {
+	if i := w.one(); i >= 0 {
+		w.next++
+		w.add(w.list()[i].place, w.list()[i].weight)
+	}
 }
 
 // leave takes a node off the list; it lives on, and does not know yet.
@@ -122,11 +135,16 @@ func (w *world) pick(least, most int) int {
 	return rapid.OneOf(rapid.Just(least), rapid.Just(least), rapid.Just(most), rapid.IntRange(least, most)).Draw(w.t, "view")
 }
 
+// sum is that of the places' shares: processes of one share its.
 func (w *world) sum(of func(*simulated) bool) (sum float64) {
+	places := map[string]float64{}
 	for _, n := range w.nodes {
 		if of(n) {
-			sum += n.value
+			places[n.place] = max(places[n.place], n.value)
 		}
+	}
+	for _, share := range places {
+		sum += share
 	}
 	return sum
 }
@@ -139,11 +157,11 @@ func TestSharesSumUpToOne(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		w := &world{t: rt, now: time.Unix(0, 0), states: []state{{}}}
 		actions := map[string]func(){
-			"join": w.join, "leave": w.leave, "reweigh": w.reweigh,
+			"join": w.join, "succeed": w.succeed, "leave": w.leave, "reweigh": w.reweigh,
 			"cut": func() { w.setCut(true) }, "mend": func() { w.setCut(false) },
 			"wait": func() {},
 		}
-		names := []string{"join", "join", "leave", "reweigh", "cut", "mend", "wait", "wait"}
+		names := []string{"join", "join", "succeed", "leave", "reweigh", "cut", "mend", "wait", "wait"}
 		for range rapid.IntRange(5, 30).Draw(rt, "events") {
 			actions[rapid.SampledFrom(names).Draw(rt, "event")]()
 			// A little, less and more than half of the settle time, and than that.
@@ -244,12 +262,24 @@ func TestMembers(t *testing.T) {
 		{ID: "c", Incarnation: "3", Health: registry.Critical},
 		{ID: "d", Incarnation: "4", Drain: &registry.Drain{}},
 		{ID: "e", Incarnation: "5"},
+		{ID: "e~5", Incarnation: "5"},
+		{ID: "f~6", Incarnation: "6"},
+		{ID: "g~7", Incarnation: "7", Draining: true},
+		{ID: "by hand"},
+		{ID: "by hand too"},
 	}
 	all := members(nodes)
-	assert.Equal(t, []member{{"a", "1", 3}, {"e", "5", 1}}, all)
-	assert.InDelta(t, 0.75, part(all, "1"), rounding)
+	assert.Equal(t, []member{{"a", "1", 3}, {"e", "5", 1}, {"e", "5", 1}, {"f", "6", 1}, {"by hand", "", 1}, {"by hand too", "", 1}}, all)
+	assert.InDelta(t, 3./7, part(all, "1"), rounding)
 	assert.Zero(t, part(all, "2"))
 	assert.Zero(t, part(nil, "1"))
+	succession := members([]registry.Node{
+		{ID: "a", Incarnation: "1", Weight: 3}, {ID: "a~4", Incarnation: "4", Weight: 3}, {ID: "b", Incarnation: "2"},
+	})
+	assert.InDelta(t, 0.75, part(succession, "1"), rounding, "loses nothing to who takes over from it")
+	assert.InDelta(t, 0.75, part(succession, "4"), rounding, "and that has it when it serves")
+	assert.InDelta(t, 0.25, part(succession, "2"), rounding)
+	assert.Equal(t, []member{{"b", "2", 1}}, members(nodes[1:2]), "it has a chance, and is all the chance there is")
 }
 
 func TestSplit(t *testing.T) {

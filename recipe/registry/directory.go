@@ -109,6 +109,10 @@ func (d *Directory) Drain(id string) (drain Drain, drained bool) {
 	return drain, drained
 }
 
+// Drains are the operators' words on all nodes, listed or not, by id. The map is the
+// caller's.
+func (d *Directory) Drains() map[string]Drain { return maps.Clone(d.current.Load().drains) }
+
 // Problems lists the keys that were left out because their values are no
 // node's, in order.
 func (d *Directory) Problems() []Problem { return slices.Clone(d.current.Load().problems) }
@@ -158,13 +162,17 @@ func (d *Directory) Fetch(ctx context.Context) ([]Node, error) {
 func (d *Directory) changed(u backend.Update) {
 	before := d.current.Load()
 	touched := map[string]struct{}{}
+	touch := func(names []string) {
+		for _, name := range names {
+			touched[name] = struct{}{}
+		}
+	}
 	for _, key := range u.Deletes {
-		touched[d.known.take(backend.Entry{Key: key})] = struct{}{}
+		touch(d.known.take(backend.Entry{Key: key}))
 	}
 	for _, e := range u.Puts {
-		name := d.known.take(e)
-		touched[name] = struct{}{}
-		if r := d.known.results[name]; r.err != nil && r.revision == e.Revision {
+		touch(d.known.take(e))
+		if r := d.known.results[strings.TrimPrefix(e.Key, d.dir)]; r.err != nil && r.revision == e.Revision {
 			d.log.Warn("not a node, left out", "key", e.Key, "revision", uint64(e.Revision), "error", r.err)
 		}
 	}

@@ -10,7 +10,7 @@
 // What the node says about itself (health, weight, that it is about to stop) is
 // in its value, kept as the node wants it. What an operator says is not: that a
 // node is drained is the key "nodes/<id>/drain", which no lease takes away. See
-// [Drain] and [Serving].
+// [Drain] and [Serving]. So is a weight that an operator gives it: [Weight].
 //
 // The key hangs on a lease, so a node that dies without a word is listed a
 // little longer and then gone. The list is a hint: what must not be done by a

@@ -35,7 +35,7 @@ type Drain struct {
 // undrained the node meanwhile. After ErrUnknown look whether it is drained; one
 // that is not may yet become so as long as the key does not exist.
 func DrainNode(ctx context.Context, s backend.Store, dir, id string, d Drain) error {
-	key, have, err := getDrain(ctx, s, dir, id)
+	key, have, err := getWord(ctx, s, dir, id, drainKey)
 	if err != nil {
 		return err
 	}
@@ -50,15 +50,16 @@ func DrainNode(ctx context.Context, s backend.Store, dir, id string, d Drain) er
 // drained. Errors: those of [backend.Store.Delete], ErrConflict if somebody
 // else drained it anew meanwhile.
 func UndrainNode(ctx context.Context, s backend.Store, dir, id string) error {
-	key, have, err := getDrain(ctx, s, dir, id)
+	key, have, err := getWord(ctx, s, dir, id, drainKey)
 	if err != nil || have == 0 {
 		return err
 	}
 	return s.Delete(ctx, key, backend.If(key, have))
 }
 
-// getDrain finds a drain's key and its revision, 0 if there is none.
-func getDrain(ctx context.Context, s backend.Store, dir, id string) (string, backend.Revision, error) {
+// getWord finds the key of an operator's word on a node, and its revision, 0 if there is
+// none.
+func getWord(ctx context.Context, s backend.Store, dir, id, word string) (string, backend.Revision, error) {
 	dir, err := completeDir(dir)
 	if err != nil {
 		return "", 0, err
@@ -66,7 +67,7 @@ func getDrain(ctx context.Context, s backend.Store, dir, id string) (string, bac
 	if err := checkID(id); err != nil {
 		return "", 0, err
 	}
-	key := dir + id + drainKey
+	key := dir + id + word
 	e, err := s.Get(ctx, key)
 	if errors.Is(err, backend.ErrNotFound) {
 		err = nil

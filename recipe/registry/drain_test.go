@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"encoding/json"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -156,4 +157,70 @@ func TestNodeAsJSON(t *testing.T) {
 	text, err := json.Marshal(n)
 	require.NoError(t, err)
 	assert.JSONEq(t, `{"addr":"10.10.11.12:8080","weight":2,"health":"critical","draining":true}`, string(text))
+}
+
+func TestAnOperatorsWeightCountsInPlaceOfTheNodesOwn(t *testing.T) {
+	stores.Each(t, func(t *testing.T, s stores.Space) {
+		store := s.Open(t)
+		d, _ := follow(t, s.Open(t))
+		r, _ := register(t, s.Open(t), first)
+		<-r.Ready()
+		require.NoError(t, r.Update(func(n *registry.Node) { n.Weight = 3 }))
+		weighs := func(want int) func() bool {
+			return func() bool { n, ok := d.Node(id); return ok && n.EffectiveWeight() == want }
+		}
+		stores.Wait(t, "its own", weighs(3))
+
+		require.NoError(t, registry.WeighNode(t.Context(), store, "", id, registry.Weight{Weight: 7, By: "alice"}))
+		stores.Wait(t, "the operator's", weighs(7))
+		n, _ := d.Node(id)
+		assert.Equal(t, "alice", n.Weighed.By)
+		assert.False(t, n.Weighed.Since.IsZero())
+		require.NoError(t, r.Update(func(n *registry.Node) { n.Weight, n.Health = 4, registry.Warning }))
+		stores.Wait(t, "rewritten", func() bool { n, _ := d.Node(id); return n.Health == registry.Warning })
+		assert.True(t, weighs(7)())
+		assert.Empty(t, d.Problems())
+
+		_, err := store.Put(t.Context(), "nodes/"+id+"/weight", []byte(`{"weight":0}`))
+		require.NoError(t, err)
+		stores.Wait(t, "a weight that is none", weighs(4))
+		require.Len(t, d.Problems(), 1)
+		assert.ErrorIs(t, d.Problems()[0].Err, backend.ErrInvalid)
+		require.ErrorIs(t, registry.WeighNode(t.Context(), store, "", id, registry.Weight{}), backend.ErrInvalid)
+
+		require.NoError(t, registry.UnweighNode(t.Context(), store, "", id))
+		stores.Wait(t, "no problem", func() bool { return len(d.Problems()) == 0 })
+		require.NoError(t, registry.UnweighNode(t.Context(), store, "", id), "again")
+	})
+}
+
+// What an operator has said of a node counts for the process that takes it over, too: before
+// it has the node's id, and whether it was said before or after it came.
+func TestAnOperatorsWordCountsForASuccessor(t *testing.T) {
+	stores.Each(t, func(t *testing.T, s stores.Space) {
+		store := s.Open(t)
+		d, _ := follow(t, s.Open(t))
+		require.NoError(t, registry.WeighNode(t.Context(), store, "", id, registry.Weight{Weight: 7}))
+		successor := registry.Config{ID: id + "~" + second, Node: node(second)}
+		r, _ := run(t, s.Open(t), successor)
+		<-r.Ready()
+		is := func(ok func(registry.Node) bool) func() bool {
+			return func() bool { n, listed := d.Node(successor.ID); return listed && ok(n) }
+		}
+		stores.Wait(t, "weighed", is(func(n registry.Node) bool { return n.Place() == id && n.EffectiveWeight() == 7 && n.Waits() }))
+
+		var changes atomic.Int32
+		d.Subscribe(func(c registry.Change) {
+			for _, n := range c.Updated {
+				if n.ID == successor.ID && n.Drain != nil {
+					changes.Add(1)
+				}
+			}
+		})
+		require.NoError(t, registry.DrainNode(t.Context(), store, "", id, registry.Drain{By: "alice"}))
+		stores.Wait(t, "drained", is(func(n registry.Node) bool { return n.Drain != nil && !n.Waits() }))
+		stores.Wait(t, "told", func() bool { return changes.Load() == 1 })
+		require.NoError(t, registry.UndrainNode(t.Context(), store, "", id))
+		stores.Wait(t, "not drained", is(func(n registry.Node) bool { return n.Drain == nil && n.Waits() }))
+	})
 }

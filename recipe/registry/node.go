@@ -48,6 +48,10 @@ type Node struct {
 	// node's value and not the node's to say.
 	Drain *Drain `json:"-"`
 
+	// Weighed is an operator's word on the weight, nil if there is none: Weight is then
+	// what it says. It is no part of the node's value.
+	Weighed *Weight `json:"-"`
+
 	// Configs tells how the node stands with each configuration it follows, by
 	// key: reports of package dynconf. What one says does not make a node listed
 	// or not, so it is not looked into here.
@@ -86,8 +90,21 @@ func (n Node) Serves() bool {
 
 func (n Node) isEligible() bool { return n.Drain == nil && !strings.Contains(n.ID, waiting) }
 
+// Waits reports whether the node is a process that waits for its address, and will get
+// requests there (see Config.ID).
+func (n Node) Waits() bool {
+	return n.Health != Critical && !n.Draining && n.Drain == nil && strings.Contains(n.ID, waiting)
+}
+
 // waiting is in the id of a process that waits for its address.
 const waiting = "~"
+
+// Place is the id that stands for the node's address: its own, or the one that it waits
+// for. What an operator says of a node is said of its place, whichever process has it.
+func (n Node) Place() string {
+	place, _, _ := strings.Cut(n.ID, waiting)
+	return place
+}
 
 // Serving selects the nodes that requests may go to: those that serve. If none
 // does they are all that an operator has not drained, since requests to nodes

@@ -12,12 +12,16 @@ import (
 // of the indented text if both are JSON; "" if nothing is. The value of a
 // deletion is empty.
 func Diff(from, to Version) (string, error) {
-	a, b := lines(from.Value), lines(to.Value)
+	return DiffText(from.title(), from.Value, to.title(), to.Value)
+}
+
+// DiffText is Diff of values that need not be versions, under titles of theirs.
+func DiffText(fromTitle string, from []byte, toTitle string, to []byte) (string, error) {
 	return difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A:        a,
-		B:        b,
-		FromFile: from.title(),
-		ToFile:   to.title(),
+		A:        lines(from),
+		B:        lines(to),
+		FromFile: fromTitle,
+		ToFile:   toTitle,
 		Context:  3,
 	})
 }

@@ -12,7 +12,7 @@ import (
 // DecodeJSON decodes the value of an entry: exactly one JSON value, with no
 // field that T lacks, no name twice in an object, and not null. A null inside it
 // counts as a field that is not there. The error names the key and, as far as
-// the decoder tells, line and column. Nothing is half-decoded: on error the
+// the decoder tells, line and column: then it is a *[JSONError]. Nothing is half-decoded: on error the
 // result is T's zero value.
 func DecodeJSON[T any](e Entry) (T, error) {
 	v, err := decodeJSON[T](e.Value)
@@ -84,7 +84,7 @@ func decodeJSON[T any](data []byte) (T, error) {
 		return zero, locate(err, data)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return zero, fmt.Errorf("%s: more text after the end of the value", position(data, dec.InputOffset()))
+		return zero, faultAt(data, dec.InputOffset(), errors.New("more text after the end of the value"))
 	}
 	if err := checkNames(data); err != nil {
 		return zero, err

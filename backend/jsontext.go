@@ -57,7 +57,7 @@ func checkNames(data []byte) error {
 		case p.token == json.Delim('}') || p.token == json.Delim(']'):
 			open = open[:len(open)-1]
 		case p.name && open[len(open)-1][p.token]:
-			return fmt.Errorf("%s: %q is there twice", position(data, p.start), p.token)
+			return faultAt(data, p.start, fmt.Errorf("%q is there twice", p.token))
 		case p.name:
 			open[len(open)-1][p.token] = true
 		}
@@ -75,24 +75,24 @@ func locate(err error, data []byte) error {
 	case errors.Is(err, io.EOF):
 		return errors.New("no text, expected a JSON value")
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("%s: the text ends too soon", position(data, int64(len(data))))
+		return faultAt(data, int64(len(data)), errors.New("the text ends too soon"))
 	case errors.As(err, &syntax):
 		// The decoder counts the byte it choked on.
-		return fmt.Errorf("%s: %w", position(data, syntax.Offset-1), err)
+		return faultAt(data, syntax.Offset-1, err)
 	case errors.As(err, &typed):
 		field := ""
 		if typed.Field != "" {
 			field = typed.Field + ": "
 		}
-		return fmt.Errorf("%s: %sgot %s, expected %s", position(data, startOf(data, typed.Offset)), field, typed.Value, typed.Type)
+		return faultAt(data, startOf(data, typed.Offset), fmt.Errorf("%sgot %s, expected %s", field, typed.Value, typed.Type))
 	}
 	// The decoder has no type for this one, only the text.
 	if quoted, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
-		where := ""
+		unknown := fmt.Errorf("unknown field %s", quoted)
 		if at, ok := nameAt(data, quoted); ok {
-			where = position(data, at) + ": "
+			return faultAt(data, at, unknown)
 		}
-		return fmt.Errorf("%sunknown field %s", where, quoted)
+		return unknown
 	}
 	return err
 }
@@ -127,10 +127,24 @@ func nameAt(data []byte, quoted string) (at int64, ok bool) {
 	return at, ok
 }
 
-// position turns an offset into "line L, column C", columns counted in bytes.
-func position(data []byte, offset int64) string {
+// A JSONError is what is wrong with a JSON text, and where: lines and columns begin at
+// 1, columns are counted in bytes.
+type JSONError struct {
+	Line, Column int
+	Err          error
+}
+
+func (e *JSONError) Error() string {
+	return fmt.Sprintf("line %d, column %d: %v", e.Line, e.Column, e.Err)
+}
+
+// Unwrap is what is wrong, without the place.
+func (e *JSONError) Unwrap() error { return e.Err }
+
+// faultAt says that something is wrong at an offset.
+func faultAt(data []byte, offset int64, err error) error {
 	before := data[:max(0, min(offset, int64(len(data))))]
 	line := bytes.Count(before, []byte("\n")) + 1
 	column := len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1
-	return fmt.Sprintf("line %d, column %d", line, column)
+	return &JSONError{line, column, err}
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,7 +102,42 @@ func TestTLSNamesTheFileAtFault(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = credential.TLS{CertFile: junk, KeyFile: junk}.Config()
 	require.ErrorContains(t, err, "certificate "+junk)
+	_, err = credential.TLS{CertFile: junk}.ServerConfig()
+	require.ErrorContains(t, err, "a certificate and a key file are needed")
+	_, err = credential.TLS{CertFile: junk, KeyFile: junk}.ServerConfig()
+	require.ErrorContains(t, err, "certificate "+junk)
 	assert.False(t, credential.TLS{}.Enabled())
+}
+
+// A server shows the renewed certificate to whoever comes next, and speaks HTTP/2.
+func TestTLSServerCertificateIsRenewed(t *testing.T) {
+	dir := t.TempDir()
+	settings := credential.TLS{CertFile: filepath.Join(dir, "cert.pem"), KeyFile: filepath.Join(dir, "key.pem")}
+	renew := func() (certificate []byte) {
+		certificate, key := selfSigned(t)
+		require.NoError(t, os.WriteFile(settings.CertFile, certificate, 0o600))
+		require.NoError(t, os.WriteFile(settings.KeyFile, key, 0o600))
+		return certificate
+	}
+	first := renew()
+	cfg, err := settings.ServerConfig()
+	require.NoError(t, err)
+	shown := func() []byte {
+		near, far := net.Pipe()
+		defer near.Close()
+		defer far.Close()
+		server := tls.Server(far, cfg)
+		done := make(chan error, 1)
+		go func() { done <- server.HandshakeContext(t.Context()) }()
+		client := tls.Client(near, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}) //nolint:gosec // the test looks itself
+		require.NoError(t, client.HandshakeContext(t.Context()))
+		require.NoError(t, <-done)
+		assert.Equal(t, "h2", client.ConnectionState().NegotiatedProtocol)
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: client.ConnectionState().PeerCertificates[0].Raw})
+	}
+	assert.Equal(t, first, shown())
+	second := renew()
+	assert.Equal(t, second, shown())
 }
 
 // Whoever renews a certificate replaces two files, one after the other. A

@@ -48,6 +48,23 @@ func (t TLS) Config() (*tls.Config, error) {
 	return cfg, nil
 }
 
+// ServerConfig is that of a server that anybody may connect to. The certificate and
+// its key are needed; they are read as Config says.
+func (t TLS) ServerConfig() (*tls.Config, error) {
+	if t.CertFile == "" || t.KeyFile == "" {
+		return nil, errors.New("TLS: a server shows a certificate, so a certificate and a key file are needed")
+	}
+	current, err := t.follow()
+	if err != nil {
+		return nil, err
+	}
+	return &tls.Config{
+		MinVersion:     tls.VersionTLS12,
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return current(), nil },
+	}, nil
+}
+
 // PeerConfig is that of a server whose clients are its like: they show a
 // certificate of the same CA. All three files are needed; they are read as Config
 // says.

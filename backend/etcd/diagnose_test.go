@@ -226,7 +226,8 @@ func TestDiagnoseSpace(t *testing.T) {
 	d = diagnose(t, s)
 	space, err = s.Space(t.Context())
 	require.NoError(t, err)
-	assert.Zero(t, space.Left(), "%+v", space)
+	// It grows in pages, and what is refused need not fill the last ones.
+	assert.Less(t, space.Left(), int64(len(value)), "%+v", space)
 	assert.Equal(t, backend.VerdictFail, d["alarms"].Verdict)
 	assert.Regexp(t, `^NOSPACE at member [0-9a-f]+$`, d["alarms"].Found)
 

@@ -83,7 +83,7 @@ func New(s Source, log *slog.Logger, beside ...string) (*File, error) {
 func (f *File) Source() Source { return f.source }
 
 // Look returns the files' stamp.
-func (f *File) Look() Stamp { return look(f.files) }
+func (f *File) Look() Stamp { return Look(f.files...) }
 
 // Done says that there is nothing left to do with the files as they were with
 // this stamp: they were taken, or refused for good. Run does not tell of them.
@@ -93,16 +93,24 @@ func (f *File) Done(s Stamp) {
 	f.done = s
 }
 
+// Undone says that the files could not be read, and have to be once that is over: even if
+// they are then as they were when they were Done.
+func (f *File) Undone() { f.Done(nil) }
+
 func (f *File) isDone(s Stamp) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return s.Same(f.done)
 }
 
-// Settle waits until the files have been the same for the settle time. Errors:
-// context.Cause(ctx) when ctx ends.
+// restless is after how many settle times it is said that files do not settle.
+const restless = 10
+
+// Settle waits until the files have been the same for the settle time. That they go on
+// changing is logged. Errors: context.Cause(ctx) when ctx ends.
 func (f *File) Settle(ctx context.Context) error {
-	for now := f.Look(); ; {
+	now := f.Look()
+	for tries := 1; ; tries++ {
 		if err := sleep(ctx, f.source.Settle); err != nil {
 			return err
 		}
@@ -111,6 +119,10 @@ func (f *File) Settle(ctx context.Context) error {
 			return nil
 		}
 		now = next
+		if tries%restless == 0 {
+			f.log.Warn("a file keeps changing: until it has been the same for the settle time it is not loaded, and what was loaded before stays",
+				"settle", f.source.Settle, "changing_for", time.Duration(tries)*f.source.Settle)
+		}
 	}
 }
 

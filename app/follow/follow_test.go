@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -266,4 +267,28 @@ func TestBadSources(t *testing.T) {
 	f, err := follow.New(follow.Source{File: "x"}, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	assert.Equal(t, follow.Source{File: "x", Mode: follow.Events, Interval: time.Minute, Settle: 2 * time.Second}, f.Source())
+}
+
+// A file that does not settle is not loaded, and that is said.
+func TestAFileThatKeepsChangingIsReported(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		name := filepath.Join(t.TempDir(), "list")
+		var log strings.Builder
+		f, err := follow.New(follow.Source{File: name, Settle: time.Minute}, slog.New(slog.NewTextHandler(&log, nil)))
+		require.NoError(t, err)
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- f.Settle(ctx) }()
+		time.Sleep(30 * time.Second) // between two looks
+		for n := range 10 {
+			write(t, name, strings.Repeat("x", n+1))
+			time.Sleep(time.Minute)
+			synctest.Wait()
+		}
+		cancel()
+		require.ErrorIs(t, <-done, context.Canceled)
+		assert.Equal(t, 1, strings.Count(log.String(), "keeps changing"))
+		assert.Contains(t, log.String(), "changing_for=10m0s")
+	})
 }

@@ -5,9 +5,9 @@ import "os"
 // A Stamp is what some files are like, without what is in them.
 type Stamp []os.FileInfo
 
-// look makes the stamp of files. One that can't be looked at is as one that is
+// Look makes the stamp of files. One that can't be looked at is as one that is
 // not there: whoever reads it will find out why.
-func look(files []string) Stamp {
+func Look(files ...string) Stamp {
 	s := make(Stamp, len(files))
 	for i, file := range files {
 		if info, err := os.Stat(file); err == nil {

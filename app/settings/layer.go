@@ -58,6 +58,18 @@ func (l layer) apply(s *Settings, given map[string]string) error {
 	return nil
 }
 
+// outranked lists the hot settings of a layer that were given again after it, and
+// where.
+func (l layer) outranked(given map[string]string) []string {
+	var keys []string
+	for _, k := range known() {
+		if _, ok := l.values[k.key]; ok && k.isHot() && given[k.key] != l.place(k.key) {
+			keys = append(keys, fmt.Sprintf("%s by %s", k.key, given[k.key]))
+		}
+	}
+	return keys
+}
+
 // isEmptySection reports whether name is a section, with nothing in it.
 func isEmptySection(name string, value any) bool {
 	section, ok := value.(map[string]any)
@@ -81,15 +93,20 @@ func fileLayer(name string) (layer, error) {
 		}
 		return layer{}, fmt.Errorf("%s: %s", name, explain(err))
 	}
-	return layer{k.All(), func(key string) string { return name + ": " + key }}, nil
+	return layer{k.All(), func(key string) string {
+		if line, ok := parser.lines[key]; ok {
+			return fmt.Sprintf("%s: line %d: %s", name, line, key)
+		}
+		return name + ": " + key
+	}}, nil
 }
 
-func parserFor(name string) (koanf.Parser, error) {
+func parserFor(name string) (*lineParser, error) {
 	switch filepath.Ext(name) {
 	case ".toml":
-		return toml.Parser(), nil
+		return &lineParser{Parser: toml.Parser(), find: tomlLines}, nil
 	case ".yaml", ".yml":
-		return yaml.Parser(), nil
+		return &lineParser{Parser: yaml.Parser(), find: yamlLines}, nil
 	}
 	return nil, fmt.Errorf("%s: expected a file whose name ends in .toml, .yaml or .yml", name)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,11 +22,17 @@ type kind[T any] struct {
 	hidden   bool // the value is not shown, not even when it is wrong
 }
 
-// A setter puts a value where it belongs, or says what is wrong with it.
-type setter func(s *Settings, value any) error
+// A binding is where in the settings a value belongs.
+type binding struct {
+	// set puts a value there, or says what is wrong with it.
+	set func(s *Settings, value any) error
 
-func bind[T any](k kind[T], field func(*Settings) *T) setter {
-	return func(s *Settings, value any) error {
+	// differ says how the value of b is another than that of a, "" if it is not.
+	differ func(a, b *Settings) string
+}
+
+func bind[T any](k kind[T], field func(*Settings) *T) binding {
+	set := func(s *Settings, value any) error {
 		parsed, ok := k.parse(value)
 		switch {
 		case ok:
@@ -36,17 +43,28 @@ func bind[T any](k kind[T], field func(*Settings) *T) setter {
 		}
 		return fmt.Errorf("expected %s, got %s", k.expected, show(value))
 	}
+	differ := func(a, b *Settings) string {
+		old, now := *field(a), *field(b)
+		switch {
+		case reflect.DeepEqual(old, now):
+			return ""
+		case k.hidden:
+			return "another value, which is not shown"
+		}
+		return show(old) + " → " + show(now)
+	}
+	return binding{set, differ}
 }
 
-// show describes a value of the wrong kind; of what is not simple, the kind
-// only.
+// show describes a value, maybe one of the wrong kind; of what is not simple, the
+// kind only.
 func show(value any) string {
 	switch v := value.(type) {
 	case nil:
 		return "nothing"
 	case string:
 		return strconv.Quote(v)
-	case bool, int, int64, float64:
+	case bool, int, int64, float64, time.Duration:
 		return fmt.Sprint(v)
 	case []any:
 		return "a list"
@@ -68,6 +86,16 @@ var (
 	number = kind[int]{expected: "a whole number", parse: func(v any) (int, bool) {
 		n, err := strconv.Atoi(fmt.Sprint(v))
 		return n, err == nil
+	}}
+
+	positive = kind[int]{expected: "a whole number above zero", parse: func(v any) (int, bool) {
+		n, err := strconv.Atoi(fmt.Sprint(v))
+		return n, err == nil && n > 0
+	}}
+
+	boolean = kind[bool]{expected: "true or false", parse: func(v any) (bool, bool) {
+		b, err := strconv.ParseBool(fmt.Sprint(v))
+		return b, err == nil
 	}}
 
 	duration = kind[time.Duration]{expected: "a duration above zero, such as 5s or 500ms", parse: func(v any) (time.Duration, bool) {
@@ -95,11 +123,6 @@ var (
 		parse:    parseCollector,
 		hidden:   true,
 	}
-
-	// Until operators log in, the admin service is for this machine only.
-	loopback = addressKind("a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet", func(host, port string) bool {
-		return IsLoopback(net.JoinHostPort(host, port))
-	})
 )
 
 func oneOf(names ...string) kind[string] {

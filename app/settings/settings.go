@@ -1,5 +1,6 @@
 // Package settings holds what is fixed when a process starts, and the type of
-// what is not: the cluster config, which all nodes follow while they run.
+// what is not: the cluster config, which all nodes follow while they run. What a
+// settings file says of that counts while the process runs too: see [File].
 //
 // Settings come from four layers, a later one winning over an earlier one:
 // defaults, a file (TOML or YAML, by its extension), the environment, flags.
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/seed27495941/seckill/app/follow"
 	"github.com/seed27495941/seckill/backend/credential"
 )
 
@@ -33,15 +35,18 @@ type Settings struct {
 	Backend string
 	Store   Store
 	API     Listener
-	Admin   Listener
+	Admin   Admin
 	Ops     Listener
 	RPC     RPC
 	Node    Node
 	Log     Log
 	Trace   Trace
+	Reload  Reload
 
-	Identity Identity
-	Payment  Payment
+	Identity  Identity
+	Payment   Payment
+	Blacklist Blacklist
+	Jobs      Jobs
 
 	// DrainTimeout bounds how long requests in flight may take when the
 	// process is told to stop.
@@ -82,6 +87,15 @@ type Listener struct {
 	Advertise string // empty: the address it listens on
 }
 
+// Admin is where operators are served.
+type Admin struct {
+	Listener
+
+	// TLS is the server's certificate: CertFile and KeyFile, or neither. What other
+	// machines can reach has one.
+	TLS credential.TLS
+}
+
 // RPC is where nodes reach each other.
 type RPC struct {
 	Listener
@@ -106,6 +120,27 @@ type Payment struct {
 	SecretFile string
 }
 
+// Blacklist is about buyers that are refused.
+type Blacklist struct {
+	// File has their ids, one a line. Empty: nobody is on the list.
+	File string
+
+	// Mode and Interval say how changes of the file are found: see package follow.
+	Mode     string
+	Interval time.Duration
+}
+
+// Jobs are what admins do by themselves.
+type Jobs struct {
+	// ArchiveDir is where sales that are over are put, before they are deleted from
+	// the store. Empty: they stay there.
+	ArchiveDir   string
+	ArchiveAfter time.Duration // how long they stay anyway
+
+	AuditKeep time.Duration // records of the audit log are deleted when they are older
+	AuditMax  int           // or when there are so many newer ones
+}
+
 // Node is about a node's place in the cluster.
 type Node struct {
 	// TTL is how long a node that went silent stays listed. The store raises
@@ -126,21 +161,31 @@ type Trace struct {
 	Endpoint string
 }
 
+// Reload is about the settings file itself, while the process runs.
+type Reload struct {
+	Mode     string        // a follow.Mode
+	Interval time.Duration // between two looks at the file
+}
+
 // Defaults are the settings of a process that is told nothing.
 func Defaults() Settings {
 	return Settings{
 		Backend:      Etcd,
 		Store:        Store{Root: "seckill/"},
 		API:          Listener{Bind: "127.0.0.1:8080"},
-		Admin:        Listener{Bind: "127.0.0.1:8081"},
+		Admin:        Admin{Listener: Listener{Bind: "127.0.0.1:8081"}},
 		Ops:          Listener{Bind: "127.0.0.1:8090"},
 		RPC:          RPC{Listener: Listener{Bind: "127.0.0.1:8082"}},
+		Blacklist:    Blacklist{Mode: "events", Interval: time.Minute},
 		Node:         Node{TTL: 6 * time.Second},
 		Log:          Log{Level: "info", Format: "text"},
+		Jobs:         Jobs{ArchiveAfter: 24 * time.Hour, AuditKeep: 90 * 24 * time.Hour, AuditMax: 100_000},
+		Reload:       Reload{Mode: string(follow.Events), Interval: follow.DefaultInterval},
 		DrainTimeout: 10 * time.Second,
 		Config: Cluster{
-			RateLimit:      RateLimit{Middle: 100_000, Low: 10_000},
+			RateLimit:      RateLimit{Middle: 100_000, Low: 10_000, PerUser: UserRate{Requests: 20, Seconds: 1, Burst: 40}},
 			CircuitBreaker: CircuitBreaker{CPU: 80, Latency: 1000},
+			Pools:          Pools{Streams: 10_000, Waiting: 4096},
 		},
 	}
 }
@@ -161,21 +206,40 @@ type Flag struct {
 
 // Load puts the layers together and checks the result.
 func Load(from Sources) (Settings, error) {
-	s := Defaults()
+	loaded, err := Open(from)
+	return loaded.Settings, err
+}
+
+// Loaded are settings that know where they came from, so that their file can be
+// followed: see [NewFile].
+type Loaded struct {
+	Settings Settings
+
+	from      Sources
+	stamp     follow.Stamp // of the file, not later than it was read
+	outranked []string     // hot keys of the file that count for nothing, and what does
+}
+
+// Open loads settings as [Load] does.
+func Open(from Sources) (Loaded, error) {
+	l := Loaded{Settings: Defaults(), from: from, stamp: follow.Look(from.File)}
 	layers, err := from.layers()
 	if err != nil {
-		return Settings{}, err
+		return Loaded{}, err
 	}
-	given := map[string]string{} // key: where it was given last
+	s, given := &l.Settings, map[string]string{} // key: where it was given last
 	for _, layer := range layers {
-		if err := layer.apply(&s, given); err != nil {
-			return Settings{}, err
+		if err := layer.apply(s, given); err != nil {
+			return Loaded{}, err
 		}
 	}
 	s.Warnings = suspicious(from.Environ)
 	s.Config.LogLevel = s.Log.Level
-	err = s.check(given)
-	return s, err
+	if err := s.check(given); err != nil {
+		return Loaded{}, err
+	}
+	l.outranked = layers[0].outranked(given)
+	return l, nil
 }
 
 // check refuses what no single value shows.
@@ -186,18 +250,29 @@ func (s *Settings) check(given map[string]string) error {
 		}
 	}
 	if err := s.Config.Validate(); err != nil {
-		return fmt.Errorf("%sconfig: %w", placeOfConfig(given), err)
+		return fmt.Errorf("%sconfig: %w", placeOfConfig(given, err), err)
+	}
+	return s.Admin.check(given)
+}
+
+// check keeps passwords off the network in clear.
+func (a Admin) check(given map[string]string) error {
+	switch {
+	case a.TLS.CertFile != "" && a.TLS.KeyFile == "":
+		return fmt.Errorf("%s: a certificate needs its key, give admin.tls.key too", given["admin.tls.cert"])
+	case a.TLS.KeyFile != "" && a.TLS.CertFile == "":
+		return fmt.Errorf("%s: a key needs its certificate, give admin.tls.cert too", given["admin.tls.key"])
+	case !IsLoopback(a.Bind) && !a.TLS.Enabled():
+		return fmt.Errorf("%s: other machines reach %s, and passwords would go there in clear: give a certificate with admin.tls.cert and admin.tls.key, or stay on loopback, such as 127.0.0.1:8081, where a proxy on this machine that terminates TLS reaches it",
+			given["admin.bind"], a.Bind)
 	}
 	return nil
 }
 
-// placeOfConfig names the source, with a colon, that gave a default of the
-// cluster config; "" if none did.
-func placeOfConfig(given map[string]string) string {
-	for _, k := range known() {
-		if where, ok := given[k.key]; ok && strings.HasPrefix(k.key, "config.") {
-			return strings.TrimSuffix(where, k.key)
-		}
-	}
-	return ""
+// placeOfConfig names the source, with a colon, that gave the default of the cluster
+// config which an error of Validate begins with; "" if none did.
+func placeOfConfig(given map[string]string, err error) string {
+	field, _, _ := strings.Cut(err.Error(), ":")
+	key := "config." + field
+	return strings.TrimSuffix(given[key], key)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/backend/credential"
 )
 
 func write(t *testing.T, name, text string) string {
@@ -112,40 +113,44 @@ config:
 func TestBadFilesAreRefused(t *testing.T) {
 	const orders = "orders live in the coordination store (see backend), there is no other database to configure: remove the section"
 	for name, test := range map[string]struct{ file, text, want string }{
-		"unknown key":        {"f.toml", "[api]\ncolour = 1", "f.toml: api.colour: unknown key"},
-		"mistyped key":       {"f.toml", "[api]\nbnd = ':1'", "f.toml: api.bnd: unknown key, did you mean api.bind?"},
-		"section forgotten":  {"f.yaml", "endpoints: [a:1]", "f.yaml: endpoints: unknown key, did you mean store.endpoints?"},
-		"unknown section":    {"f.toml", "[gate]", "f.toml: gate: unknown key"},
-		"value for section":  {"f.toml", "store = 'x'", "f.toml: store: unknown key"},
-		"section for value":  {"f.yaml", "backend: {a: 1}", "f.yaml: backend.a: unknown key, did you mean backend?"},
-		"the course's mysql": {"f.toml", "[mysql]\nhost = 'db'", "f.toml: mysql.host: " + orders},
-		"the course's redis": {"f.yaml", "redis:\n  address: cache", "f.yaml: redis.address: " + orders},
-		"empty mysql":        {"f.toml", "[mysql]", "f.toml: mysql: " + orders},
+		"unknown key":        {"f.toml", "[api]\ncolour = 1", "f.toml: line 2: api.colour: unknown key"},
+		"mistyped key":       {"f.toml", "[api]\nbnd = ':1'", "f.toml: line 2: api.bnd: unknown key, did you mean api.bind?"},
+		"section forgotten":  {"f.yaml", "endpoints: [a:1]", "f.yaml: line 1: endpoints: unknown key, did you mean store.endpoints?"},
+		"unknown section":    {"f.toml", "[gate]", "f.toml: line 1: gate: unknown key"},
+		"value for section":  {"f.toml", "store = 'x'", "f.toml: line 1: store: unknown key"},
+		"section for value":  {"f.yaml", "backend: {a: 1}", "f.yaml: line 1: backend.a: unknown key, did you mean backend?"},
+		"the course's mysql": {"f.toml", "[mysql]\nhost = 'db'", "f.toml: line 2: mysql.host: " + orders},
+		"the course's redis": {"f.yaml", "redis:\n  address: cache", "f.yaml: line 2: redis.address: " + orders},
+		"empty mysql":        {"f.toml", "[mysql]", "f.toml: line 1: mysql: " + orders},
 		"the course's etcd": {"f.toml", "[etcd]\nendpoints = ['a:1']",
-			`f.toml: etcd.endpoints: the section is [store], with backend = "etcd" above it`},
+			`f.toml: line 2: etcd.endpoints: the section is [store], with backend = "etcd" above it`},
 		"log level of the cluster config": {"f.toml", "[config]\nlogLevel = 'info'",
-			"f.toml: config.logLevel: set log.level: it is what the cluster config's logLevel falls back to"},
-		"backend":   {"f.toml", "backend = 'zookeeper'", `f.toml: backend: expected one of etcd, consul, memory, got "zookeeper"`},
-		"duration":  {"f.toml", "[node]\nttl = 6", "f.toml: node.ttl: expected a duration above zero, such as 5s or 500ms, got 6"},
-		"no wait":   {"f.yaml", "drain_timeout: 0s", `f.yaml: drain_timeout: expected a duration above zero, such as 5s or 500ms, got "0s"`},
-		"nothing":   {"f.yaml", "log:\n  level:", "f.yaml: log.level: expected one of debug, info, warn, error, got nothing"},
-		"number":    {"f.toml", "[config.rateLimit]\nlow = 1.5", "f.toml: config.rateLimit.low: expected a whole number, got 1.5"},
-		"too much":  {"f.toml", "[config.circuitBreaker]\ncpu = 101", "f.toml: config: circuitBreaker.cpu: expected 1 to 100 per cent, got 101"},
-		"addresses": {"f.toml", "[store]\nendpoints = []", "f.toml: store.endpoints: expected a list of host:port or URLs"},
+			"f.toml: line 2: config.logLevel: set log.level: it is what the cluster config's logLevel falls back to"},
+		"backend":   {"f.toml", "backend = 'zookeeper'", `f.toml: line 1: backend: expected one of etcd, consul, memory, got "zookeeper"`},
+		"duration":  {"f.toml", "[node]\nttl = 6", "f.toml: line 2: node.ttl: expected a duration above zero, such as 5s or 500ms, got 6"},
+		"no wait":   {"f.yaml", "drain_timeout: 0s", `f.yaml: line 1: drain_timeout: expected a duration above zero, such as 5s or 500ms, got "0s"`},
+		"nothing":   {"f.yaml", "log:\n  level:", "f.yaml: line 2: log.level: expected one of debug, info, warn, error, got nothing"},
+		"number":    {"f.toml", "[config.rateLimit]\nlow = 1.5", "f.toml: line 2: config.rateLimit.low: expected a whole number, got 1.5"},
+		"too much":  {"f.toml", "[config.circuitBreaker]\ncpu = 101", "f.toml: line 2: config: circuitBreaker.cpu: expected 1 to 100 per cent, got 101"},
+		"addresses": {"f.toml", "[store]\nendpoints = []", "f.toml: line 2: store.endpoints: expected a list of host:port or URLs"},
 		"root": {"f.toml", "[store]\nroot = '/seckill'",
-			`f.toml: store.root: expected a prefix of keys that ends in a slash and does not start with one, such as seckill/, got "/seckill"`},
-		"bind":   {"f.toml", "[api]\nbind = 8080", "f.toml: api.bind: expected host:port to listen on, such as 127.0.0.1:8080, got 8080"},
-		"port":   {"f.toml", "[api]\nbind = ':http'", `f.toml: api.bind: expected host:port to listen on, such as 127.0.0.1:8080, got ":http"`},
-		"toggle": {"f.toml", "[log]\nformat = true", "f.toml: log.format: expected one of text, json, got true"},
+			`f.toml: line 2: store.root: expected a prefix of keys that ends in a slash and does not start with one, such as seckill/, got "/seckill"`},
+		"bind":   {"f.toml", "[api]\nbind = 8080", "f.toml: line 2: api.bind: expected host:port to listen on, such as 127.0.0.1:8080, got 8080"},
+		"port":   {"f.toml", "[api]\nbind = ':http'", `f.toml: line 2: api.bind: expected host:port to listen on, such as 127.0.0.1:8080, got ":http"`},
+		"toggle": {"f.toml", "[log]\nformat = true", "f.toml: line 2: log.format: expected one of text, json, got true"},
 		"advertise": {"f.toml", "[api]\nadvertise = '0.0.0.0:8080'",
-			`f.toml: api.advertise: expected host:port where other nodes reach this one, such as 10.10.11.12:8080, got "0.0.0.0:8080"`},
-		"admin for all": {"f.toml", "[admin]\nbind = '0.0.0.0:8081'",
-			`f.toml: admin.bind: expected a loopback host:port, such as 127.0.0.1:8081: the admin service has no login yet, got "0.0.0.0:8081"`},
+			`f.toml: line 2: api.advertise: expected host:port where other nodes reach this one, such as 10.10.11.12:8080, got "0.0.0.0:8080"`},
+		"admin in clear": {"f.toml", "[admin]\nbind = '0.0.0.0:8081'",
+			"f.toml: line 2: admin.bind: other machines reach 0.0.0.0:8081, and passwords would go there in clear: give a certificate with admin.tls.cert and admin.tls.key, " +
+				"or stay on loopback, such as 127.0.0.1:8081, where a proxy on this machine that terminates TLS reaches it"},
+		"admin without key": {"f.toml", "[admin.tls]\ncert = 'a.pem'", "f.toml: line 2: admin.tls.cert: a certificate needs its key, give admin.tls.key too"},
+		"admin without certificate": {"f.toml", "[admin]\nbind = '0.0.0.0:8081'\n[admin.tls]\nkey = 'a.key'",
+			"f.toml: line 4: admin.tls.key: a key needs its certificate, give admin.tls.cert too"},
 		"collector": {"f.toml", "[trace]\nendpoint = 'collector'",
-			"f.toml: trace.endpoint: expected host:port of an OpenTelemetry collector, such as 127.0.0.1:4317, or that as an http or https URL"},
-		"datacenter of etcd": {"f.toml", "[store]\ndatacenter = 'dc1'", "f.toml: store.datacenter: the backend etcd has no such option"},
+			"f.toml: line 2: trace.endpoint: expected host:port of an OpenTelemetry collector, such as 127.0.0.1:4317, or that as an http or https URL"},
+		"datacenter of etcd": {"f.toml", "[store]\ndatacenter = 'dc1'", "f.toml: line 2: store.datacenter: the backend etcd has no such option"},
 		"address of memory": {"f.toml", "backend = 'memory'\n[store]\nendpoints = ['a:1']",
-			"f.toml: store.endpoints: the backend memory has no such option"},
+			"f.toml: line 3: store.endpoints: the backend memory has no such option"},
 		"half-written TOML": {"f.toml", "backend = \"etc", "f.toml: line 1, column 15: toml: basic string not terminated by \""},
 		"half-written YAML": {"f.yaml", "store:\n  endpoints: [a:1,", "f.yaml: yaml: line 2: did not find expected node content"},
 		"another language":  {"f.json", "{}", "f.json: expected a file whose name ends in .toml, .yaml or .yml"},
@@ -160,6 +165,26 @@ func TestBadFilesAreRefused(t *testing.T) {
 			}
 			assert.Equal(t, want, err.Error())
 		})
+	}
+}
+
+func TestTheAdminServiceListensElsewhereWithTLS(t *testing.T) {
+	s, err := settings.Load(settings.Sources{Flags: []settings.Flag{
+		{Name: "--admin-bind", Key: "admin.bind", Value: "0.0.0.0:8081"},
+		{Name: "--admin-tls-cert", Key: "admin.tls.cert", Value: "a.pem"},
+		{Name: "--admin-tls-key", Key: "admin.tls.key", Value: "a.key"},
+	}})
+	require.NoError(t, err)
+	assert.Equal(t, "0.0.0.0:8081", s.Admin.Bind)
+	assert.Equal(t, credential.TLS{CertFile: "a.pem", KeyFile: "a.key"}, s.Admin.TLS)
+
+	for _, own := range []string{"127.0.0.1:1", "[::1]:1", "localhost:1", "127.8.8.8:1"} {
+		_, err := settings.Load(settings.Sources{Environ: []string{"SECKILL_ADMIN_BIND=" + own}})
+		require.NoError(t, err)
+	}
+	for _, others := range []string{":1", "10.0.0.1:1", "[::]:1", "admin.lan:1", "127.0.0.1.lan:1"} {
+		_, err := settings.Load(settings.Sources{Environ: []string{"SECKILL_ADMIN_BIND=" + others}})
+		require.ErrorContains(t, err, "SECKILL_ADMIN_BIND: other machines reach "+others)
 	}
 }
 

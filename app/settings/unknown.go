@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/seed27495941/seckill/internal/near"
 )
 
 // unknown says what to do about a key that is none.
@@ -17,7 +19,7 @@ func unknown(name string) string {
 	for _, k := range known() {
 		keys = append(keys, k.key)
 	}
-	if near := nearest(name, keys); near != "" {
+	if near := Nearest(name, keys); near != "" {
 		return fmt.Sprintf("unknown key, did you mean %s?", near)
 	}
 	return "unknown key"
@@ -35,45 +37,24 @@ func suspicious(environ []string) []string {
 		if !ours || slices.Contains(names, name) {
 			continue
 		}
-		if near := nearest(name, names); near != "" {
+		if near := Nearest(name, names); near != "" {
 			warnings = append(warnings, fmt.Sprintf("%s%s in the environment is not a setting, did you mean %[1]s%[3]s?", envPrefix, name, near))
 		}
 	}
 	return warnings
 }
 
-// nearest finds the name that was probably meant: the same but for its section,
+// Nearest finds the name that was probably meant: the same but for its section,
 // or not more than two keystrokes away, one if it is short. "" if there is none.
-func nearest(name string, names []string) string {
+func Nearest(name string, names []string) string {
 	best, least := "", 1+min(2, len(name)/3)
 	for _, candidate := range names {
 		if strings.HasSuffix(candidate, "."+name) {
 			return candidate
 		}
-		if d := distance(name, candidate); d < least {
+		if d := near.Distance(name, candidate); d < least {
 			best, least = candidate, d
 		}
 	}
 	return best
-}
-
-// distance counts the insertions, deletions and replacements between two names
-// (Levenshtein).
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost = 1 + min(diagonal, row[j], row[j+1])
-			}
-			diagonal, row[j+1] = row[j+1], cost
-		}
-	}
-	return row[len(b)]
 }

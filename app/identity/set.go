@@ -19,16 +19,18 @@ func ParseSet(content []byte) (Set, error) {
 		Keys []json.RawMessage `json:"keys"`
 	}
 	if err := json.Unmarshal(content, &document); err != nil {
-		return nil, fmt.Errorf(`%sexpected a JWK Set: {"keys":[…]}`, line(content, err))
+		return nil, fmt.Errorf(`%sexpected a JWK Set: {"keys":[…]}`, line(content, offset(err)))
 	}
 	var set Set
+	at := 0
 	for i, raw := range document.Keys {
+		at += max(0, bytes.Index(content[at:], raw)) // it is there, as it was written
 		key, err := parseKey(raw)
 		if err == nil {
 			set, err = set.With(key)
 		}
 		if err != nil {
-			return nil, fmt.Errorf("keys[%d]: %w", i, err)
+			return nil, fmt.Errorf("%skeys[%d]: %w", line(content, at), i, err)
 		}
 	}
 	if len(set) == 0 {
@@ -37,13 +39,25 @@ func ParseSet(content []byte) (Set, error) {
 	return set, nil
 }
 
-// line tells where a text stops to be JSON, if that is what the error is about.
-func line(content []byte, err error) string {
-	var syntax *json.SyntaxError
-	if !errors.As(err, &syntax) {
+// line names the line of an offset; negative ones have none.
+func line(content []byte, offset int) string {
+	if offset < 0 {
 		return ""
 	}
-	return fmt.Sprintf("line %d: ", 1+bytes.Count(content[:syntax.Offset], []byte("\n")))
+	return fmt.Sprintf("line %d: ", 1+bytes.Count(content[:min(offset, len(content))], []byte("\n")))
+}
+
+// offset is where a text stops to be what was expected, negative if that is not known.
+func offset(err error) int {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return int(syntax.Offset)
+	case errors.As(err, &kind):
+		return int(kind.Offset)
+	}
+	return -1
 }
 
 // Encode returns the set as it is kept in a file, with all that is secret.

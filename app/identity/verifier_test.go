@@ -309,7 +309,7 @@ func TestKeysRotate(t *testing.T) {
 		check("", "", wrong)
 		check("", "", wrong)
 		assert.Equal(t, 1, strings.Count(log.String(), "level=ERROR"))
-		assert.Contains(t, log.String(), file+`: keys[0]: kty \"RSA\", expected OKP or oct`)
+		assert.Contains(t, log.String(), file+`: line 1: keys[0]: kty \"RSA\", expected OKP or oct`)
 
 		write(t, file, b)
 		check(unknown, "", unknown)
@@ -374,7 +374,7 @@ func TestOpenRefuses(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	require.NoError(t, os.WriteFile(file, []byte(`{"keys":[{}]}`), 0o600))
 	_, err = identity.Open(identity.Config{KeysFile: file})
-	require.EqualError(t, err, "buyers' keys: "+file+`: keys[0]: kty "", expected OKP or oct`)
+	require.EqualError(t, err, "buyers' keys: "+file+`: line 1: keys[0]: kty "", expected OKP or oct`)
 }
 
 func FuzzVerify(f *testing.F) {

@@ -74,7 +74,7 @@ func Refuse(ctx huma.Context, p *Problem) {
 
 // codes are those of the problems that are found before an operation is reached.
 var codes = map[int]string{
-	http.StatusBadRequest:            "invalid",
+	http.StatusBadRequest:            "malformed",
 	http.StatusUnprocessableEntity:   "invalid",
 	http.StatusNotFound:              "not_found",
 	http.StatusMethodNotAllowed:      "method_not_allowed",

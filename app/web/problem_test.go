@@ -20,7 +20,7 @@ type query struct {
 
 // service has one operation, that fails.
 func service(err error) *web.Service {
-	s := web.New("t", "v1", func() error { return errors.New("not yet") })
+	s := web.New("t", "v1", func() error { return errors.New("not yet") }, nil)
 	huma.Register(s, huma.Operation{OperationID: "fail", Method: http.MethodGet, Path: "/fail"}, func(context.Context, *query) (*struct{}, error) {
 		return nil, err
 	})
@@ -66,4 +66,33 @@ func TestDocumentKnowsProblemsOnly(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(document), "#/components/schemas/Problem")
 	assert.NotContains(t, string(document), "ErrorModel")
+}
+
+// Nothing passes by the guard, which is told the route.
+func TestEveryRequestPassesTheGuard(t *testing.T) {
+	var passed []string
+	s := web.New("t", "v1", func() error { return nil }, func(pattern string, next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			passed = append(passed, pattern+" "+r.PathValue("id"))
+			next.ServeHTTP(w, r)
+		})
+	})
+	huma.Register(s, huma.Operation{OperationID: "get", Method: http.MethodGet, Path: "/things/{id}"}, func(context.Context, *struct{}) (*struct{}, error) {
+		return &struct{}{}, nil
+	})
+	s.Handle(&huma.Operation{OperationID: "put", Method: http.MethodPut, Path: "/things/{id}"}, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, asked := range []struct{ method, path, pattern string }{
+		{http.MethodGet, "/things/7", "GET /things/{id} 7"},
+		{http.MethodHead, "/things/8", "GET /things/{id} 8"},
+		{http.MethodPut, "/things/9", "PUT /things/{id} 9"},
+		{http.MethodDelete, "/things/9", " "},
+		{http.MethodGet, "/nothing", " "},
+		{http.MethodGet, "/livez", "GET /livez "},
+		{http.MethodGet, "/readyz", "GET /readyz "},
+		{http.MethodGet, "/openapi.json", "GET /openapi.json "},
+	} {
+		passed = nil
+		s.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), asked.method, asked.path, http.NoBody))
+		assert.Equal(t, []string{asked.pattern}, passed, asked.path)
+	}
 }

@@ -100,6 +100,8 @@ func (l *List) Reload(ctx context.Context) error {
 	}
 	if refusal == nil || refusal.cause == nil {
 		l.file.Done(stamp)
+	} else {
+		l.file.Undone()
 	}
 	if refusal != nil {
 		l.refused(ctx, refusal)

@@ -196,6 +196,11 @@ func TestFollowed(t *testing.T) {
 	write(t, name, "4\n")
 	await(t, l, "4")
 	stores.Wait(t, "no refusal", func() bool { return l.Status().Refusal == nil })
+
+	require.NoError(t, os.Rename(name, name+".away"))
+	stores.Wait(t, "a refusal", func() bool { return l.Status().Refusal != nil })
+	require.NoError(t, os.Rename(name+".away", name))
+	stores.Wait(t, "no refusal: it is the file that was loaded, but it was gone", func() bool { return l.Status().Refusal == nil })
 }
 
 func TestFollowedByTimer(t *testing.T) {

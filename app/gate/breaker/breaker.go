@@ -132,12 +132,25 @@ type Call struct {
 	began   time.Time
 }
 
+// admit takes one of the places of a trial, if there is one.
+func (p *phase) admit() bool {
+	for {
+		n := p.admitted.Load()
+		if n >= probes {
+			return false
+		}
+		if p.admitted.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
 // Allow lets a request through or refuses it, and then says when to come again. A
-// request that is let through has to be Done.
+// request that is let through has to be Done, or Dropped.
 func (b *Breaker) Allow() (call Call, ok bool, retryAfter time.Duration) {
 	p, now := b.phase.Load(), time.Now()
 	switch {
-	case p.state == Closed, p.state == HalfOpen && p.admitted.Add(1) <= probes:
+	case p.state == Closed, p.state == HalfOpen && p.admit():
 		return Call{b, p, now}, true, 0
 	case p.state == HalfOpen:
 		retryAfter = tick
@@ -163,6 +176,27 @@ func (c Call) Done() {
 	}
 	c.phase.through.Add(1)
 }
+
+// Await reads what the client has not sent yet. That takes as long as the client does, so
+// it counts for nothing, and in a trial another one may have the place meanwhile.
+func (c *Call) Await(read func()) {
+	began := time.Now()
+	c.place(-1)
+	read()
+	c.place(1)
+	c.began = c.began.Add(time.Since(began))
+}
+
+// place gives back, or takes again, the call's place in a trial.
+func (c Call) place(n int64) {
+	if c.breaker != nil && c.phase.state == HalfOpen {
+		c.phase.admitted.Add(n)
+	}
+}
+
+// Drop tells that somebody else has refused the request: how long that took means
+// nothing, and in a trial another one may have its place.
+func (c Call) Drop() { c.place(-1) }
 
 // Run opens and closes the breaker until ctx ends; then it returns nil, and the
 // breaker is closed.
@@ -216,7 +250,7 @@ func (b *Breaker) judge(p *phase, limits Thresholds, busy string) {
 	if over := time.Since(p.since) >= trialTime; busy == "" && p.through.Load() < probes && !over {
 		return
 	}
-	admitted := min(p.admitted.Load(), probes)
+	admitted := p.admitted.Load()
 	slow := ""
 	if n := admitted - p.fast.Load(); n > tolerated {
 		slow = fmt.Sprintf("%d of %d requests on trial took longer than %v", n, admitted, limits.Latency)

@@ -193,6 +193,20 @@ func TestSlowRequests(t *testing.T) {
 	})
 }
 
+// A client that takes its time is no sign that the node does.
+func TestWaitingForClients(t *testing.T) {
+	simulate(t, func(n *node) {
+		for range 200 {
+			call, _, _ := n.Allow()
+			time.AfterFunc(100*time.Millisecond, func() { call.Await(func() { time.Sleep(4900 * time.Millisecond) }); call.Done() })
+		}
+		n.pass(6)
+		n.is(Closed)
+		assert.Equal(t, 200, n.Status().Requests)
+		assert.InEpsilon(t, 100, n.Status().Latency, 0.032)
+	})
+}
+
 // What is ten seconds ago is forgotten: three slow ones of very few, and then of
 // many, are no sign.
 func TestTheWindowSlides(t *testing.T) {
@@ -288,6 +302,33 @@ func TestOldRequestsHaveNoSay(t *testing.T) {
 		n.pass(10)
 		n.is(Closed)
 		assert.Zero(t, n.Status().Requests)
+	})
+}
+
+// A request that somebody else refuses is no sign, and takes no other's place.
+func TestDroppedRequestsHaveNoSay(t *testing.T) {
+	simulate(t, func(n *node) {
+		for range 1000 {
+			call, _, _ := n.Allow()
+			call.Drop()
+		}
+		n.requests(100, 3*time.Second)
+		n.pass(4)
+		n.is(Open)
+		assert.Equal(t, 100, n.Status().Requests)
+		n.pass(6)
+		n.is(HalfOpen)
+		for range 10 * probes {
+			call, ok, _ := n.Allow()
+			require.True(t, ok)
+			call.Drop()
+		}
+		n.pass(30)
+		n.is(HalfOpen) // nobody else came
+		assert.Equal(t, probes, n.requests(1000, time.Millisecond))
+		n.pass(1)
+		n.is(Closed)
+		Call{}.Drop() // of one that was refused
 	})
 }
 

@@ -24,7 +24,11 @@
 //
 // # What it does not see
 //
+// What clients make a node wait for: whoever reads a request's body says so
+// ([Call.Await]), or a few slow clients could open the breaker for all, or keep it open.
+//
 // Requests that never end: whoever asks the breaker has to bound how long they
 // take. A stream is through when it has begun ([Call.Done] at its first byte). How
-// requests end is no sign: a refusal is a good answer.
+// requests end is no sign: a refusal is a good answer. One by somebody who stands
+// between the breaker and the work is none at all ([Call.Drop]).
 package breaker

@@ -24,6 +24,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/rpc"
 	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/app/sale/turnstile"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
@@ -43,7 +44,7 @@ const retryPause = 100 * time.Millisecond
 type Config struct {
 	Store       backend.Store
 	Directory   *registry.Directory // somebody has to run it
-	Incarnation ulid.ULID           // under which this process is registered
+	Incarnation ulid.ULID           // under which this process is registered; one that is not owns no slots, and only looks on
 
 	// Valid reports whether this process's own lease is. While it is not, this
 	// process decides nothing and refuses nothing: what it knows may be old. It
@@ -65,9 +66,13 @@ type Desk struct {
 	frozen *frozen.Reader
 	room   room
 
+	turnstiles *turnstile.Turnstiles
+	passing    atomic.Int64 // requests that wait there
+
 	reading   sync.Mutex                        // of addresses
 	addresses atomic.Pointer[map[string]string] // by incarnation
 
+	refused  *figures.Counter
 	board    *figures.Board
 	current  atomic.Pointer[map[ulid.ULID]Figures]
 	watchers watchers
@@ -83,6 +88,8 @@ func New(cfg Config) *Desk {
 		frozen: frozen.NewReader(cfg.Store),
 		board:  figures.NewBoard(),
 	}
+	d.turnstiles = turnstile.New(d.buyers)
+	d.refused = figures.NewCounter(d.isOpen)
 	d.current.Store(&map[ulid.ULID]Figures{})
 	cfg.Directory.Subscribe(func(registry.Change) { d.readAddresses() })
 	d.readAddresses()
@@ -104,6 +111,7 @@ func (d *Desk) Serve(s grpc.ServiceRegistrar) {
 // them and returns nil.
 func (d *Desk) Run(ctx context.Context) error {
 	defer d.client.Close()
+	defer d.turnstiles.Close()
 	defer d.board.Close()
 	var background sync.WaitGroup
 	defer background.Wait()
@@ -139,7 +147,20 @@ func (d *Desk) Yield(ctx context.Context, succeeded bool) {
 	}
 }
 
-// tidy ends the streams to processes that are gone.
+// SetPayWithin has orders that are made from now on wait so long to be paid, in whole
+// seconds, where this process decides; 0: as long as their event says. Orders that exist
+// keep their deadline.
+func (d *Desk) SetPayWithin(t time.Duration) { d.keeper.SetPayWithin(t) }
+
+// SetWaiting bounds how many requests wait in this process for the decision of one slot,
+// slot.DefaultWaiting at first: as many for the owner that is here to look at them, as
+// many for units, as many for an owner while there is none that can be asked. Four times as
+// many may wait for an owner in all slots together, and as many again to hear that it is
+// sold out. More are refused: slot.ErrBusy. Those who wait already stay. n is at least 1.
+func (d *Desk) SetWaiting(n int) { d.keeper.SetWaiting(n) }
+
+// tidy ends the streams to processes that are gone, and forgets the buyers of sales
+// that are over.
 func (d *Desk) tidy(ctx context.Context) {
 	ticker := time.NewTicker(10 * time.Second)
 	defer ticker.Stop()
@@ -154,6 +175,10 @@ func (d *Desk) tidy(ctx context.Context) {
 			here[n.Incarnation] = true
 		}
 		d.client.Keep(here)
+		d.turnstiles.Keep(func(event ulid.ULID) bool {
+			_, open := d.keeper.Slots(event)
+			return open
+		})
 	}
 }
 
@@ -166,8 +191,40 @@ func (d *Desk) Order(ctx context.Context, event ulid.ULID, demand ledger.Demand)
 	if err := demand.Validate(); err != nil {
 		return ledger.Order{}, false, err
 	}
+	if err := d.pass(ctx, event, demand); err != nil {
+		return ledger.Order{}, false, err
+	}
 	r, err := d.askUser(ctx, event, demand.User, func(k int) *rpc.Question { return rpc.NewOrder(event, k, demand) })
 	return r.Order(), r.Created, changing(err)
+}
+
+// pass refuses a demand at the turnstile of its slot, if the sale seems to be sold out.
+// nil: the owner has to be asked.
+func (d *Desk) pass(ctx context.Context, event ulid.ULID, demand ledger.Demand) error {
+	slots, soldOut := d.soldOut(event)
+	if !soldOut {
+		return nil
+	}
+	k := record.SlotOf(demand.User, slots)
+	defer d.passing.Add(-1)
+	if d.passing.Add(1) > int64(all*d.keeper.Waiting()) {
+		return slot.ErrBusy
+	}
+	return d.turnstiles.Pass(ctx, event, k, demand.User, demand.Quantity)
+}
+
+// buyers asks the owner of a slot who has ever got an order there. Where there is none any
+// more the log need not be read for that: who comes does.
+func (d *Desk) buyers(ctx context.Context, event ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+	at, err := d.place(event, k)
+	switch {
+	case err != nil:
+		return slot.Buyers{}, err
+	case at.Closed:
+		return slot.Buyers{}, slot.ErrEnded
+	}
+	reply, err := d.put(ctx, at, rpc.NewBuyers(event, k, tenure, since))
+	return reply.Buyers, err
 }
 
 // Cancel gives an order up. Errors: ErrNoSale, those of [slot.Owner.Cancel], and
@@ -275,7 +332,7 @@ func (d *Desk) ask(ctx context.Context, event ulid.ULID, k int, question func() 
 	if !mayTryAgain(ctx, err) {
 		return reply, err
 	}
-	if !d.room.enter(event, k) {
+	if !d.room.enter(event, k, d.keeper.Waiting()) {
 		return rpc.Reply{}, crowded(err)
 	}
 	defer d.room.leave(event, k)

@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/app/sale/figures"
 	"github.com/seed27495941/seckill/app/sale/keeper"
+	"github.com/seed27495941/seckill/app/sale/record"
 )
 
 const (
@@ -24,9 +26,10 @@ const (
 // of its slots have told, each at its own time. They are for people to look at.
 // Nothing may be decided by them.
 type Figures struct {
-	Total     int64 // units there are
-	Held      int64 // in orders, at most Total
-	Remaining int64 // Total less Held
+	Status    record.Status // of the event, as this process sees it
+	Total     int64         // units there are
+	Held      int64         // in orders, at most Total
+	Remaining int64         // Total less Held
 
 	// SoldOut says that every unit was in an order when the mark was set that this
 	// process sees; it may just have been cleared.
@@ -34,6 +37,11 @@ type Figures struct {
 
 	Slots []SlotFigures // by number; shared, and not to be modified
 	At    time.Time     // of the oldest of them; zero if there is a slot that was never heard
+
+	// Refused is how many requests for an order were refused by the processes that this
+	// one has heard of, also those that have ended since: by reason (figures.Reasons), none
+	// of 0; shared, and not to be modified. Each counts since it has known the sale to be open.
+	Refused map[string]int64
 }
 
 // SlotFigures are those of one slot.
@@ -53,19 +61,43 @@ func (d *Desk) Figures(event ulid.ULID) (Figures, bool) {
 	return f, ok
 }
 
-// SoldOut reports whether a new request can be told that a sale is sold out without
-// asking the owner of its slot: the mark is set in the pool as this process sees it,
-// and the process's own lease is valid. It lags behind the store as the watch of the
-// pool does, and does not know which requests were answered before: those get their
-// order even then.
+// AllFigures tells how every open sale stands, as Figures does. The map is shared, and
+// not to be modified.
+func (d *Desk) AllFigures() map[ulid.ULID]Figures { return *d.current.Load() }
+
+// SoldOut reports whether a sale seems to be sold out: the mark is set in the pool as
+// this process sees it, and the process's own lease is valid. It lags behind the store
+// as the watch of the pool does, and no request may be refused for it: one that is made
+// again gets its order even then. [Desk.Order] tells them apart, at little cost while
+// this is so: it asks a slot's owner once for all who wait.
 func (d *Desk) SoldOut(event ulid.ULID) bool {
+	_, soldOut := d.soldOut(event)
+	return soldOut
+}
+
+// soldOut is that, with the number of the event's slots.
+func (d *Desk) soldOut(event ulid.ULID) (slots int, ok bool) {
 	p, ok := d.keeper.Pool(event)
-	return ok && p.SoldOut && d.cfg.Valid()
+	if !ok || !p.SoldOut || !d.cfg.Valid() {
+		return 0, false
+	}
+	return len(p.Granted), true
+}
+
+// Refused counts a request for an order that this process has answered with a refusal, if
+// the sale is open: for one of figures.Reasons, another one counts as figures.Other.
+func (d *Desk) Refused(event ulid.ULID, reason string) { d.refused.Add(event, reason) }
+
+// isOpen reports whether this process knows a sale to be open.
+func (d *Desk) isOpen(event ulid.ULID) bool {
+	_, ok := d.keeper.Slots(event)
+	return ok
 }
 
 // Subscribe has f called after a sale's figures have changed, a few times a second
-// at most, and when it is over, until stop is called. f must not block, nor call
-// stop.
+// at most, and when it is over, until stop is called. That more requests were refused is
+// no change: else each of a crowd that comes too late would wake all who look on. f must
+// not block, nor call stop.
 func (d *Desk) Subscribe(event ulid.ULID, f func()) (stop func()) {
 	return d.watchers.add(event, f)
 }
@@ -108,20 +140,19 @@ func changes(last, now map[ulid.ULID]Figures) map[ulid.ULID]bool {
 	return changed
 }
 
-// tell tells the other processes about the slots that this one owns.
+// tell tells the other processes about the slots that this one owns, and its refusals.
 func (d *Desk) tell(sales []keeper.Sale) {
-	open := map[ulid.ULID]bool{}
 	var own []figures.Slot
 	for _, s := range sales {
-		open[s.Event] = true
 		for k, o := range s.Own {
 			if o != nil {
 				own = append(own, figures.Slot{Event: s.Event, Slot: k, Epoch: o.Epoch(), Held: o.Held()})
 			}
 		}
 	}
-	d.board.Tell(d.cfg.Incarnation.String(), own)
-	d.board.Keep(func(event ulid.ULID) bool { return open[event] })
+	d.board.Tell(d.cfg.Incarnation.String(), figures.Report{Slots: own, Refusals: d.refused.All()})
+	d.board.Keep(d.isOpen)
+	d.refused.Forget()
 }
 
 func (d *Desk) figures(s keeper.Sale) (f Figures, ok bool) {
@@ -129,7 +160,8 @@ func (d *Desk) figures(s keeper.Sale) (f Figures, ok bool) {
 	if !ok {
 		return Figures{}, false
 	}
-	f = Figures{Total: pool.Total, SoldOut: pool.SoldOut, Slots: make([]SlotFigures, len(s.Slots)), At: time.Now()}
+	f = Figures{Status: s.Status, Total: pool.Total, SoldOut: pool.SoldOut, Slots: make([]SlotFigures, len(s.Slots)), At: time.Now()}
+	f.Refused = d.board.Refused(s.Event)
 	for k, r := range s.Slots {
 		x := SlotFigures{Owner: r.Owner, Epoch: r.Epoch, Granted: pool.Granted[k], Held: pool.Granted[k]}
 		if heard, at, ok := d.board.Get(s.Event, k); ok {
@@ -148,19 +180,35 @@ func (d *Desk) figures(s keeper.Sale) (f Figures, ok bool) {
 	return f, true
 }
 
-// same compares figures, whenever they are of.
+// same compares figures, whenever they are of, but for refusals: see [Desk.Subscribe].
 func same(a, b Figures) bool {
-	return a.Total == b.Total && a.SoldOut == b.SoldOut && slices.EqualFunc(a.Slots, b.Slots, func(a, b SlotFigures) bool {
+	return a.Status == b.Status && a.Total == b.Total && a.SoldOut == b.SoldOut && slices.EqualFunc(a.Slots, b.Slots, func(a, b SlotFigures) bool {
 		a.At, b.At = time.Time{}, time.Time{}
 		return a == b
 	})
 }
 
-// follow hears the figures of all other processes until ctx ends.
+// A hearing is that of another process.
+type hearing struct {
+	listed atomic.Bool   // the process is
+	over   chan struct{} // closed when it is heard no more
+}
+
+func (h *hearing) isOver() bool {
+	select {
+	case <-h.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// follow hears the figures of all other processes until ctx ends. One that is listed no
+// more is heard to its end: it may still be answering buyers who came before.
 func (d *Desk) follow(ctx context.Context) {
 	var following sync.WaitGroup
 	defer following.Wait()
-	peers := map[string]context.CancelFunc{} // by incarnation
+	peers := map[string]*hearing{} // by incarnation
 	ticker := time.NewTicker(followEvery)
 	defer ticker.Stop()
 	for {
@@ -170,15 +218,16 @@ func (d *Desk) follow(ctx context.Context) {
 				continue
 			}
 			here[n.Incarnation] = true
-			if peers[n.Incarnation] == nil {
-				hearing, cancel := context.WithCancel(ctx)
-				peers[n.Incarnation] = cancel
-				following.Go(func() { d.hear(hearing, n.Incarnation, n.RPC) })
+			if h := peers[n.Incarnation]; h == nil || h.isOver() {
+				h = &hearing{over: make(chan struct{})}
+				h.listed.Store(true)
+				peers[n.Incarnation] = h
+				following.Go(func() { d.hear(ctx, h, n.Incarnation, n.RPC) })
 			}
 		}
-		for incarnation, cancel := range peers {
-			if !here[incarnation] {
-				cancel()
+		for incarnation, h := range peers {
+			h.listed.Store(here[incarnation])
+			if h.isOver() {
 				delete(peers, incarnation)
 			}
 		}
@@ -190,15 +239,17 @@ func (d *Desk) follow(ctx context.Context) {
 	}
 }
 
-// hear hears one process until ctx ends. So all others notice when it can't be reached,
-// not only those whom its buyers come to: one of them is the next owner of its slots.
-func (d *Desk) hear(ctx context.Context, incarnation, addr string) {
-	for ctx.Err() == nil {
-		err := d.client.Follow(ctx, incarnation, addr, func(s []figures.Slot) {
+// hear hears one process until ctx ends, or until it can't be heard and is not listed. So
+// all others notice when it can't be reached, not only those whom its buyers come to: one
+// of them is the next owner of its slots.
+func (d *Desk) hear(ctx context.Context, h *hearing, incarnation, addr string) {
+	defer close(h.over)
+	for ctx.Err() == nil && h.listed.Load() {
+		err := d.client.Follow(ctx, incarnation, addr, func(r figures.Report) {
 			d.keeper.Heard(incarnation)
-			d.board.Hear(incarnation, s)
+			d.board.Hear(incarnation, r)
 		})
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && h.listed.Load() {
 			d.keeper.Suspect(incarnation)
 		}
 		d.cfg.Logger.Debug("the figures of a process are not heard", "incarnation", incarnation, "error", err)

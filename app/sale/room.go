@@ -10,14 +10,11 @@ import (
 	"github.com/seed27495941/seckill/app/sale/slot"
 )
 
-// How many questions may wait for slots that nobody answers for: of one slot, and
-// all in all.
-const (
-	maxWaiting    = 4096
-	maxWaitingAll = 4 * maxWaiting
-)
+// all is how many requests may wait in a process for each that may wait for one slot.
+const all = 4
 
-// A room bounds how many wait. The zero value is empty.
+// A room bounds how many wait for slots that nobody answers for. The zero value is
+// empty.
 type room struct {
 	mu    sync.Mutex
 	all   int
@@ -29,12 +26,13 @@ type waitsFor struct {
 	slot  int
 }
 
-// enter reports whether there is a place for one more. If so, leave must be called.
-func (r *room) enter(event ulid.ULID, slot int) bool {
+// enter reports whether there is a place for one more, with so many for each slot. If so,
+// leave must be called.
+func (r *room) enter(event ulid.ULID, slot, most int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := waitsFor{event, slot}
-	if r.all >= maxWaitingAll || r.slots[w] >= maxWaiting {
+	if r.all >= all*most || r.slots[w] >= most {
 		return false
 	}
 	if r.slots == nil {

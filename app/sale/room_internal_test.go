@@ -10,16 +10,17 @@ import (
 func TestRoom(t *testing.T) {
 	var r room
 	event := ulid.Make()
-	for range 2 {
-		for i := range maxWaitingAll {
-			assert.True(t, r.enter(event, i/maxWaiting))
+	for _, most := range []int{1, 5, 3} {
+		for i := range all * most {
+			assert.True(t, r.enter(event, i/most, most))
 		}
-		assert.False(t, r.enter(event, 100), "all places are taken")
+		assert.False(t, r.enter(event, 100, most), "all places are taken")
 		r.leave(event, 0)
-		assert.False(t, r.enter(event, 1), "all of this slot are")
-		assert.True(t, r.enter(event, 0))
-		for i := range maxWaitingAll {
-			r.leave(event, i/maxWaiting)
+		assert.False(t, r.enter(event, 1, most), "all of this slot are")
+		assert.True(t, r.enter(event, 0, most))
+		assert.False(t, r.enter(event, 100, 1), "there are more than may come now")
+		for i := range all * most {
+			r.leave(event, i/most)
 		}
 	}
 	assert.Empty(t, r.slots)

@@ -42,13 +42,20 @@ type shop struct {
 // startShop starts one, which answers others at rpc.
 func startShop(t *testing.T, m *memory.Server, addr, rpc string) *shop {
 	t.Helper()
-	s := &shop{id: ulid.Make(), store: m.Open()}
+	store := m.Open()
+	return startShopOn(t, store, store, addr, rpc)
+}
+
+// startShopOn starts one to which a store seems to be another one.
+func startShopOn(t *testing.T, store *memory.Store, seeming backend.Store, addr, rpc string) *shop {
+	t.Helper()
+	s := &shop{id: ulid.Make(), store: store}
 	r, err := registry.NewRegistration(s.store, registry.Config{
 		TTL: time.Second, Node: registry.Node{Addr: addr, RPC: rpc, Incarnation: s.id.String()},
 	})
 	require.NoError(t, err)
 	d := registry.NewDirectory(s.store, "", silent)
-	s.Desk = sale.New(sale.Config{Store: s.store, Directory: d, Incarnation: s.id, Valid: r.Registered, Dial: dial, Logger: silent})
+	s.Desk = sale.New(sale.Config{Store: seeming, Directory: d, Incarnation: s.id, Valid: r.Registered, Dial: dial, Logger: silent})
 	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
 	var running sync.WaitGroup
 	for _, run := range []func(context.Context) error{r.Run, d.Run, s.Run} {
@@ -63,7 +70,7 @@ func startShop(t *testing.T, m *memory.Server, addr, rpc string) *shop {
 	return s
 }
 
-func publish(t *testing.T, s backend.Store, total int64, slots int) event.Event {
+func publish(t testing.TB, s backend.Store, total int64, slots int) event.Event {
 	t.Helper()
 	now := time.Now().Truncate(time.Millisecond)
 	e, err := event.Create(t.Context(), s, record.Event{

@@ -8,7 +8,6 @@ package catalogue
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -23,10 +22,8 @@ import (
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 )
-
-// retryPause is how long to wait before a watch that has ended is begun again.
-const retryPause = time.Second
 
 // longestWait bounds the wait for an opening or closing: a clock may be set
 // meanwhile.
@@ -67,7 +64,7 @@ func New(s backend.Store, log *slog.Logger) *Catalogue {
 func (c *Catalogue) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	for _, m := range c.mirrors() {
-		g.Go(func() error { return c.follow(running, m) })
+		g.Go(func() error { return retry.Forever(running, c.log, "follow the catalogue", m.Run) })
 	}
 	g.Go(func() error {
 		c.keepTime(running)
@@ -78,31 +75,6 @@ func (c *Catalogue) Run(ctx context.Context) error {
 
 func (c *Catalogue) mirrors() []*backend.Mirror {
 	return []*backend.Mirror{c.events.mirror, c.goods.mirror, c.topics.mirror}
-}
-
-// follow runs a mirror again and again.
-func (c *Catalogue) follow(ctx context.Context, m *backend.Mirror) error {
-	for ctx.Err() == nil {
-		err := m.Run(ctx)
-		switch {
-		case ctx.Err() != nil:
-		case errors.Is(err, backend.ErrClosed):
-			return err
-		default:
-			c.log.Warn("failed, will be tried again", "task", "follow the catalogue", "error", err)
-			sleep(ctx, retryPause)
-		}
-	}
-	return nil
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }
 
 // keepTime tells of a change whenever an event opens or closes, until ctx ends.

@@ -33,8 +33,13 @@ var ErrStatus = errors.New("the event's status does not allow that")
 // and those of [backend.Store.Put]; after ErrUnknown there may be a draft that
 // nobody needs.
 func Create(ctx context.Context, s backend.Store, e record.Event) (Event, error) {
+	return CreateAs(ctx, s, ulid.Make(), e)
+}
+
+// CreateAs is Create with an id that was made before, for a caller who has to name it
+// first. Errors: ErrConflict if there is one, and as of Create.
+func CreateAs(ctx context.Context, s backend.Store, id ulid.ULID, e record.Event) (Event, error) {
 	e.Status = record.StatusDraft
-	id := ulid.Make()
 	return put(ctx, s, Event{ID: id, Event: e})
 }
 
@@ -86,16 +91,38 @@ func Edit(ctx context.Context, s backend.Store, seen Event, change func(*record.
 	return put(ctx, s, seen)
 }
 
+// Delete deletes a draft that is as it was seen: nothing of a sale is there yet.
+// Errors: ErrStatus if it is none any more, ErrConflict if somebody else has changed
+// or deleted it, and the store's.
+func Delete(ctx context.Context, s backend.Store, seen Event) error {
+	if seen.Status != record.StatusDraft {
+		return fault(seen, record.StatusDraft)
+	}
+	return s.Delete(ctx, record.EventKey(seen.ID), seen.unchanged())
+}
+
 // Publish makes a draft sell: it makes the pool and the slots, and then the event
 // is online. One that is online is no error. Errors: ErrStatus, ErrNotFound, a
 // *RoomError (ErrNoRoom) where the store tells how much room it has
 // ([backend.SpaceOf]) and that is not enough, record.ErrCorrupt, and the store's;
 // after any but ErrStatus and ErrNoRoom call it again.
 func Publish(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
+	return step(ctx, s, id, Event.Publish)
+}
+
+// step takes one step from where an event is.
+func step(ctx context.Context, s backend.Store, id ulid.ULID, take func(Event, context.Context, backend.Store) (Event, error)) (Event, error) {
 	e, err := Get(ctx, s, id)
 	if err != nil {
 		return Event{}, err
 	}
+	return take(e, ctx, s)
+}
+
+// Publish is the function of that name for an event that is as it was seen. Errors:
+// ErrConflict if it has changed since, and as there.
+func (e Event) Publish(ctx context.Context, s backend.Store) (Event, error) {
+	var err error
 	switch e.Status {
 	case record.StatusOnline:
 		return e, nil
@@ -142,19 +169,26 @@ func (e Event) makeOnce(ctx context.Context, s backend.Store, key string, v any)
 // Suspend takes an event offline, Resume brings it online again. What is so
 // already is no error. Errors: ErrStatus, ErrConflict, and the store's.
 func Suspend(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
-	return move(ctx, s, id, record.StatusOnline, record.StatusOffline)
+	return step(ctx, s, id, Event.Suspend)
 }
 
 // Resume is described at [Suspend].
 func Resume(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
-	return move(ctx, s, id, record.StatusOffline, record.StatusOnline)
+	return step(ctx, s, id, Event.Resume)
 }
 
-func move(ctx context.Context, s backend.Store, id ulid.ULID, from, to record.Status) (Event, error) {
-	e, err := Get(ctx, s, id)
+// Suspend is the function of that name for an event that is as it was seen.
+func (e Event) Suspend(ctx context.Context, s backend.Store) (Event, error) {
+	return e.move(ctx, s, record.StatusOnline, record.StatusOffline)
+}
+
+// Resume is the function of that name for an event that is as it was seen.
+func (e Event) Resume(ctx context.Context, s backend.Store) (Event, error) {
+	return e.move(ctx, s, record.StatusOffline, record.StatusOnline)
+}
+
+func (e Event) move(ctx context.Context, s backend.Store, from, to record.Status) (Event, error) {
 	switch {
-	case err != nil:
-		return Event{}, err
 	case e.Status == to:
 		return e, nil
 	case e.Status != from:
@@ -168,10 +202,13 @@ func move(ctx context.Context, s backend.Store, id ulid.ULID, from, to record.St
 // stay as they are. A closed one is no error. Errors: ErrStatus for a draft or an
 // archived one, and the store's; then call it again.
 func Close(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
-	e, err := Get(ctx, s, id)
-	if err != nil {
-		return Event{}, err
-	}
+	return step(ctx, s, id, Event.Close)
+}
+
+// Close is the function of that name for an event that is as it was seen. Errors:
+// ErrConflict if it has changed since, and as there.
+func (e Event) Close(ctx context.Context, s backend.Store) (Event, error) {
+	var err error
 	switch e.Status {
 	case record.StatusClosed:
 		return e, nil

@@ -208,3 +208,36 @@ func TestTwoAtOnce(t *testing.T) {
 	all.Wait()
 	assert.Len(t, keys(t, s, record.SaleDir(e.ID)), 4)
 }
+
+// Whoever has looked at an event takes the next step from what was seen, or none.
+func TestStepsFromWhatWasSeen(t *testing.T) {
+	s := open(t)
+	seen := create(t, s)
+	now, err := event.Edit(t.Context(), s, seen, func(r *record.Event) { r.Title = "another" })
+	require.NoError(t, err)
+	_, err = seen.Publish(t.Context(), s)
+	require.ErrorIs(t, err, backend.ErrConflict, "that is not what was seen")
+	require.ErrorIs(t, event.Delete(t.Context(), s, seen), backend.ErrConflict)
+
+	online, err := now.Publish(t.Context(), s)
+	require.NoError(t, err)
+	require.ErrorIs(t, event.Delete(t.Context(), s, online), event.ErrStatus)
+	offline, err := online.Suspend(t.Context(), s)
+	require.NoError(t, err)
+	_, err = online.Close(t.Context(), s)
+	require.ErrorIs(t, err, backend.ErrConflict)
+	online, err = offline.Resume(t.Context(), s)
+	require.NoError(t, err)
+	closed, err := online.Close(t.Context(), s)
+	require.NoError(t, err)
+	assert.Equal(t, record.StatusClosed, closed.Status)
+}
+
+func TestDraftsCanBeDeleted(t *testing.T) {
+	s := open(t)
+	e := create(t, s)
+	require.NoError(t, event.Delete(t.Context(), s, e))
+	_, err := event.Get(t.Context(), s, e.ID)
+	require.ErrorIs(t, err, backend.ErrNotFound)
+	require.ErrorIs(t, event.Delete(t.Context(), s, e), backend.ErrConflict, "somebody else did")
+}

@@ -46,12 +46,17 @@ const slow = time.Minute
 // returns, record.ErrCorrupt for a log that can't be read, those of
 // [backend.List].
 func Orders(ctx context.Context, s backend.Store, e event.Event, each func(slot int, orders []Order) error) error {
+	return Range(ctx, s, e, 0, e.Slots, each)
+}
+
+// Range is Orders of the slots from first on, before end.
+func Range(ctx context.Context, s backend.Store, e event.Event, first, end int, each func(slot int, orders []Order) error) error {
 	switch e.Status {
 	case record.StatusDraft, record.StatusArchived:
 		return fmt.Errorf("%w: event %s is %s", ErrNotThere, e.ID, e.Status)
 	case record.StatusPublishing, record.StatusOnline, record.StatusOffline, record.StatusClosing, record.StatusClosed:
 	}
-	for k := range e.Slots {
+	for k := first; k < min(end, e.Slots); k++ {
 		entries, err := list(ctx, s, record.LogDir(e.ID, k))
 		if err != nil {
 			return err

@@ -1,18 +1,24 @@
-// Package figures keeps what the owners of slots tell about them: how many units
-// are in orders. It is for people to look at; nothing is decided by it.
+// Package figures keeps what processes tell about sales: of the slots that they own, how
+// many units are in orders; and how many requests for an order they have refused. It is
+// for people to look at; nothing is decided by it.
 //
-// A process tells the figures of its own slots to those that follow it, and hears
-// those of the others (package rpc carries them). What was heard last stays until
-// an owner of a later epoch tells something else, so that a slot between two owners
-// has figures too.
+// A process tells its own figures to those that follow it, and hears those of the others
+// (package rpc carries them). What was heard last stays: of a slot until an owner of a
+// later epoch tells something else, so that a slot between two owners has figures too; of
+// refusals until the event is over, so that they are not fewer when a process has ended.
 package figures
 
 import (
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
 )
+
+// forgetAfter is for how long an event is not open before what was heard of it is
+// forgotten: others may know earlier than this process that it has opened.
+const forgetAfter = time.Minute
 
 // A Slot is what an owner tells about its slot.
 type Slot struct {
@@ -22,14 +28,21 @@ type Slot struct {
 	Held  int64  // units in orders that are in the log
 }
 
-// A Board has the figures of all slots that were heard of. It is safe for
+// A Report is what a process tells.
+type Report struct {
+	Slots    []Slot     // that it owns
+	Refusals []Refusals // its own
+}
+
+// A Board has the figures of all events that were heard of. It is safe for
 // concurrent use.
 type Board struct {
-	mu    sync.Mutex
-	heard map[name]heard
-	last  map[string]time.Time // when a process last said anything, by incarnation
+	mu     sync.Mutex
+	events map[ulid.ULID]*account
+	last   map[string]time.Time // when a process last said anything, by incarnation
 
 	own     map[name]told
+	refused map[ulid.ULID]toldRefusals
 	version uint64        // of what is told; it grows with each change
 	moved   chan struct{} // closed and replaced with each version
 
@@ -37,9 +50,11 @@ type Board struct {
 	closed  chan struct{}
 }
 
-type name struct {
-	event ulid.ULID
-	slot  int
+// An account is what was heard of one event.
+type account struct {
+	slots   map[int]heard
+	refused map[string]map[string]int64 // by incarnation and reason
+	over    time.Time                   // since when it is not open, zero: it is
 }
 
 type heard struct {
@@ -48,52 +63,94 @@ type heard struct {
 	held  int64
 }
 
+type name struct {
+	event ulid.ULID
+	slot  int
+}
+
 type told struct {
 	Slot
 	version uint64 // with which it came
 }
 
+type toldRefusals struct {
+	Refusals
+	version uint64
+}
+
 // NewBoard makes an empty board.
 func NewBoard() *Board {
 	return &Board{
-		heard: map[name]heard{}, last: map[string]time.Time{},
-		own: map[name]told{}, moved: make(chan struct{}), closed: make(chan struct{}),
+		events: map[ulid.ULID]*account{}, last: map[string]time.Time{},
+		own: map[name]told{}, refused: map[ulid.ULID]toldRefusals{}, moved: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
 
 // Hear takes in what a process tells. That it tells nothing says that what it told
 // before is still so.
-func (b *Board) Hear(from string, slots []Slot) {
+func (b *Board) Hear(from string, r Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.hear(from, slots)
+	b.hear(from, r)
 }
 
-func (b *Board) hear(from string, slots []Slot) {
+func (b *Board) hear(from string, r Report) {
 	b.last[from] = time.Now()
-	for _, s := range slots {
-		at := name{s.Event, s.Slot}
-		if s.Epoch >= b.heard[at].epoch {
-			b.heard[at] = heard{from, s.Epoch, s.Held}
+	for _, s := range r.Slots {
+		slots := b.account(s.Event).slots
+		if s.Epoch >= slots[s.Slot].epoch {
+			slots[s.Slot] = heard{from, s.Epoch, s.Held}
 		}
+	}
+	for _, x := range r.Refusals {
+		b.account(x.Event).hear(from, x.By)
 	}
 }
 
-// Tell says what the slots are that this process owns, all of them. Who follows
-// it is told what has changed.
-func (b *Board) Tell(self string, slots []Slot) {
+func (b *Board) account(event ulid.ULID) *account {
+	a := b.events[event]
+	if a == nil {
+		a = &account{slots: map[int]heard{}, refused: map[string]map[string]int64{}}
+		b.events[event] = a
+	}
+	return a
+}
+
+// hear takes in the refusals of a process, which only grow: what came late says nothing.
+func (a *account) hear(from string, by map[string]int64) {
+	known := a.refused[from]
+	if known == nil {
+		known = map[string]int64{}
+		a.refused[from] = known
+	}
+	for reason, n := range by {
+		known[reason] = max(known[reason], n)
+	}
+}
+
+// Tell says what the slots are that this process owns, and its refusals, all of them.
+// Who follows it is told what has changed.
+func (b *Board) Tell(self string, r Report) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.hear(self, slots)
-	now, changed := make(map[name]told, len(slots)), false
-	for _, s := range slots {
+	b.hear(self, r)
+	slots, changed := make(map[name]told, len(r.Slots)), false
+	for _, s := range r.Slots {
 		t, ok := b.own[name{s.Event, s.Slot}]
 		if !ok || t.Slot != s {
 			t, changed = told{s, b.version + 1}, true
 		}
-		now[name{s.Event, s.Slot}] = t
+		slots[name{s.Event, s.Slot}] = t
 	}
-	b.own = now
+	refused := make(map[ulid.ULID]toldRefusals, len(r.Refusals))
+	for _, x := range r.Refusals {
+		t, ok := b.refused[x.Event]
+		if !ok || !maps.Equal(t.By, x.By) {
+			t, changed = toldRefusals{x, b.version + 1}, true
+		}
+		refused[x.Event] = t
+	}
+	b.own, b.refused = slots, refused
 	if changed {
 		b.version++
 		close(b.moved)
@@ -103,12 +160,17 @@ func (b *Board) Tell(self string, slots []Slot) {
 
 // Since is what this process tells that has changed since a version, 0 being the
 // beginning; the version it is now; and what will be closed at the next one.
-func (b *Board) Since(version uint64) (changed []Slot, now uint64, moved <-chan struct{}) {
+func (b *Board) Since(version uint64) (changed Report, now uint64, moved <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, t := range b.own {
 		if t.version > version {
-			changed = append(changed, t.Slot)
+			changed.Slots = append(changed.Slots, t.Slot)
+		}
+	}
+	for _, t := range b.refused {
+		if t.version > version {
+			changed.Refusals = append(changed.Refusals, t.Refusals)
 		}
 	}
 	return changed, b.version, b.moved
@@ -119,27 +181,50 @@ func (b *Board) Since(version uint64) (changed []Slot, now uint64, moved <-chan 
 func (b *Board) Get(event ulid.ULID, slot int) (s Slot, at time.Time, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	h, ok := b.heard[name{event, slot}]
+	a := b.events[event]
+	if a == nil {
+		return Slot{}, time.Time{}, false
+	}
+	h, ok := a.slots[slot]
 	return Slot{event, slot, h.epoch, h.held}, b.last[h.from], ok
 }
 
-// Keep forgets all events but these.
-func (b *Board) Keep(events func(ulid.ULID) bool) {
+// Refused is how many requests for an order of an event were refused by all processes
+// that were heard of, by reason.
+func (b *Board) Refused(event ulid.ULID) map[string]int64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	needed := map[string]bool{}
-	for at, h := range b.heard {
-		if events(at.event) {
+	sum := map[string]int64{}
+	if a := b.events[event]; a != nil {
+		for _, by := range a.refused {
+			for reason, n := range by {
+				sum[reason] += n
+			}
+		}
+	}
+	return sum
+}
+
+// Keep forgets the events that have not been open for a minute.
+func (b *Board) Keep(isOpen func(event ulid.ULID) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	now, needed := time.Now(), map[string]bool{}
+	for event, a := range b.events {
+		switch {
+		case isOpen(event):
+			a.over = time.Time{}
+		case a.over.IsZero():
+			a.over = now
+		case now.Sub(a.over) >= forgetAfter:
+			delete(b.events, event)
+			continue
+		}
+		for _, h := range a.slots {
 			needed[h.from] = true
-		} else {
-			delete(b.heard, at)
 		}
 	}
-	for from := range b.last {
-		if !needed[from] {
-			delete(b.last, from)
-		}
-	}
+	maps.DeleteFunc(b.last, func(from string, _ time.Time) bool { return !needed[from] })
 }
 
 // Close says that this process tells nothing more.

@@ -67,9 +67,10 @@ func (k *Keeper) Pool(event ulid.ULID) (*record.Pool, bool) {
 
 // A Sale is one that is open, as this process sees it.
 type Sale struct {
-	Event ulid.ULID
-	Slots []record.Slot // by number; one that is not known has no owner
-	Own   []*slot.Owner // by number, nil: not owned by this process
+	Event  ulid.ULID
+	Status record.Status
+	Slots  []record.Slot // by number; one that is not known has no owner
+	Own    []*slot.Owner // by number, nil: not owned by this process
 }
 
 // Sales are those that are open.
@@ -84,7 +85,7 @@ func (k *Keeper) Sales() []Sale {
 func (s *sale) picture() Sale {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := Sale{Event: s.id, Slots: make([]record.Slot, len(s.own)), Own: make([]*slot.Owner, len(s.own))}
+	p := Sale{Event: s.id, Status: s.terms.Status, Slots: make([]record.Slot, len(s.own)), Own: make([]*slot.Owner, len(s.own))}
 	for k := range s.own {
 		p.Slots[k], _ = s.record(k)
 		p.Own[k] = s.own[k].owner

@@ -69,6 +69,9 @@ type Keeper struct {
 
 	running sync.WaitGroup // sales
 
+	payWithin atomic.Int64 // seconds, 0: as events say
+	waiting   atomic.Int64
+
 	mu       sync.Mutex
 	sales    map[ulid.ULID]*sale
 	suspects map[string]suspicion // by incarnation
@@ -117,6 +120,7 @@ type tenure struct {
 // runs, so it should live as long.
 func New(cfg Config) *Keeper {
 	k := &Keeper{cfg: cfg, dirty: make(chan struct{}, 1), known: make(chan struct{}), sales: map[ulid.ULID]*sale{}, suspects: map[string]suspicion{}}
+	k.SetWaiting(slot.DefaultWaiting)
 	k.events = backend.NewMirror(cfg.Store, record.EventsDir, func(backend.Update) {
 		k.news.Store(true)
 		k.nudge()
@@ -124,6 +128,17 @@ func New(cfg Config) *Keeper {
 	cfg.Directory.Subscribe(func(registry.Change) { k.nudge() })
 	return k
 }
+
+// SetPayWithin has the owners of this process give new orders so long to be paid, in
+// whole seconds; 0: as long as their event says.
+func (k *Keeper) SetPayWithin(d time.Duration) { k.payWithin.Store(int64(d / time.Second)) }
+
+// SetWaiting bounds how many requests wait for the decision of one slot, as
+// [slot.Config] says. n is at least 1.
+func (k *Keeper) SetWaiting(n int) { k.waiting.Store(int64(max(n, 1))) }
+
+// Waiting is what was set last, or slot.DefaultWaiting.
+func (k *Keeper) Waiting() int { return int(k.waiting.Load()) }
 
 func (k *Keeper) nudge() {
 	select {

@@ -16,10 +16,15 @@ func (s *sale) setTerms(e record.Event) {
 	s.terms = e
 }
 
+// currentTerms are the event's, with the time to pay that is set for all.
 func (s *sale) currentTerms() record.Event {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.terms
+	terms := s.terms
+	if t := s.keeper.payWithin.Load(); t > 0 {
+		terms.PayWithin = t
+	}
+	return terms
 }
 
 // tell wakes those who wait for a slot's owner.
@@ -126,7 +131,7 @@ func (s *sale) take(k int) {
 	begun := time.Now()
 	cfg := s.keeper.cfg
 	o, err := slot.Take(s.ctx, slot.Config{
-		Store: cfg.Store, Event: s.id, Slot: k, Incarnation: cfg.Incarnation, Terms: s.currentTerms, Logger: cfg.Logger,
+		Store: cfg.Store, Event: s.id, Slot: k, Incarnation: cfg.Incarnation, Terms: s.currentTerms, Waiting: s.keeper.Waiting, Logger: cfg.Logger,
 	})
 	if err == nil {
 		run, end := context.WithCancel(s.ctx)

@@ -55,6 +55,7 @@ type Ledger struct {
 	requests map[request]*Order
 	buyers   map[string]*buyer
 	due      deadlines
+	hashes   []uint64 // of the buyers; never changed but by adding
 }
 
 // A request is named by its buyer.
@@ -111,6 +112,14 @@ func (l *Ledger) OrdersOf(user string) []Order {
 	}
 	return orders
 }
+
+// Hashes are those of all buyers who ever had an order, of whatever status, in the
+// order in which they got their first. They are shared, and not to be modified; more
+// buyers do not change what was returned.
+func (l *Ledger) Hashes() []uint64 { return slices.Clip(l.hashes) }
+
+// PerUser is how many units a buyer may hold.
+func (l *Ledger) PerUser() int64 { return l.perUser }
 
 // Allowance is how many more units a buyer may have. Orders that were cancelled or
 // have expired do not count.
@@ -176,6 +185,7 @@ func (l *Ledger) open(e record.Entry) (fault string) {
 	if b == nil {
 		b = &buyer{}
 		l.buyers[e.User] = b
+		l.hashes = append(l.hashes, record.HashOf(e.User))
 	}
 	b.orders = append(b.orders, o)
 	l.orders[o.ID], l.requests[named] = o, o

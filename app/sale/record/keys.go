@@ -77,8 +77,9 @@ func (p Place) Follows(last Place) bool {
 	return p.Epoch > last.Epoch && p.Seq == 1
 }
 
-// SlotOf is the slot that decides for a buyer, of so many: xxh64 of the user,
-// modulo their number. It never changes.
-func SlotOf(user string, slots int) int {
-	return int(xxhash.Sum64String(user) % uint64(slots))
-}
+// SlotOf is the slot that decides for a buyer, of so many: the user's hash, modulo
+// their number. It never changes.
+func SlotOf(user string, slots int) int { return int(HashOf(user) % uint64(slots)) }
+
+// HashOf is a user's hash: xxh64. It never changes. Two users may have the same.
+func HashOf(user string) uint64 { return xxhash.Sum64String(user) }

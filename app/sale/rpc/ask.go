@@ -35,6 +35,12 @@ func NewList(event ulid.ULID, slot int, user string) *Question {
 	return question(event, slot, &Question_List{&List{User: user}})
 }
 
+// NewBuyers asks who has ever been given an order: in whose time as the slot's owner, and
+// from which on.
+func NewBuyers(event ulid.ULID, slot int, tenure ulid.ULID, since int) *Question {
+	return question(event, slot, &Question_Buyers{&Buyers{Tenure: tenure[:], Since: uint64(since)}})
+}
+
 func question(event ulid.ULID, slot int, ask isQuestion_Ask) *Question {
 	return &Question{Event: event[:], Slot: uint32(slot), Ask: ask}
 }
@@ -46,6 +52,7 @@ type Decider interface {
 	Pay(ctx context.Context, order ulid.ULID, payment string) (ledger.Order, error)
 	Find(ctx context.Context, user string, order ulid.ULID) (ledger.Order, error)
 	OrdersOf(ctx context.Context, user string) ([]ledger.Order, error)
+	Buyers(ctx context.Context, tenure ulid.ULID, since int) (slot.Buyers, error)
 }
 
 // Put puts a question to a decider in this process. Errors: the decider's.
@@ -73,6 +80,13 @@ func (q *Question) Put(ctx context.Context, o Decider) (Reply, error) {
 	case *Question_List:
 		orders, err := o.OrdersOf(ctx, ask.List.GetUser())
 		return Reply{Orders: orders}, err
+	case *Question_Buyers:
+		tenure, err := decodeID(ask.Buyers.GetTenure())
+		if err != nil {
+			return Reply{}, fmt.Errorf("%w: %w", slot.ErrUndecided, err)
+		}
+		buyers, err := o.Buyers(ctx, tenure, int(ask.Buyers.GetSince())) //nolint:gosec // what can't be is asked from the first on
+		return Reply{Buyers: buyers}, err
 	}
 	return Reply{}, fmt.Errorf("%w: a question that this process does not know", slot.ErrUndecided)
 }

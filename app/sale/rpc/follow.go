@@ -28,7 +28,7 @@ var errSilent = errors.New("nothing was heard for too long")
 
 // Follow hears the figures of a process, for as long as ctx and the stream last, and
 // returns why it has ended.
-func (c *Client) Follow(ctx context.Context, incarnation, addr string, hear func([]figures.Slot)) error {
+func (c *Client) Follow(ctx context.Context, incarnation, addr string, hear func(figures.Report)) error {
 	conn, err := c.dial(addr)
 	if err != nil {
 		return err
@@ -45,9 +45,9 @@ func (c *Client) Follow(ctx context.Context, incarnation, addr string, hear func
 			break
 		}
 		deadline.Reset(silence)
-		var slots []figures.Slot
-		if slots, err = decodeFigures(told); err == nil {
-			hear(slots)
+		var report figures.Report
+		if report, err = decodeFigures(told); err == nil {
+			hear(report)
 		}
 	}
 	if ctx.Err() != nil {
@@ -82,37 +82,66 @@ func (s *server) Follow(_ *FollowRequest, stream grpc.ServerStreamingServer[Figu
 }
 
 // send sends figures in messages of a bounded size, an empty one if there are none.
-func send(stream grpc.ServerStreamingServer[Figures], slots []figures.Slot) error {
-	if len(slots) == 0 {
+func send(stream grpc.ServerStreamingServer[Figures], r figures.Report) error {
+	if len(r.Slots)+len(r.Refusals) == 0 {
 		return stream.Send(&Figures{})
 	}
-	for part := range slices.Chunk(slots, most) {
-		if err := stream.Send(encodeFigures(part)); err != nil {
+	for part := range slices.Chunk(r.Slots, most) {
+		if err := stream.Send(encodeFigures(figures.Report{Slots: part})); err != nil {
+			return err
+		}
+	}
+	for part := range slices.Chunk(r.Refusals, most) {
+		if err := stream.Send(encodeFigures(figures.Report{Refusals: part})); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func encodeFigures(slots []figures.Slot) *Figures {
+func encodeFigures(r figures.Report) *Figures {
 	f := &Figures{}
-	for _, s := range slots {
+	for _, s := range r.Slots {
 		f.Slots = append(f.Slots, &SlotFigures{Event: s.Event[:], Slot: uint32(s.Slot), Epoch: s.Epoch, Held: s.Held})
+	}
+	for _, x := range r.Refusals {
+		f.Refusals = append(f.Refusals, &Refusals{Event: x.Event[:], By: x.By})
 	}
 	return f
 }
 
-func decodeFigures(f *Figures) ([]figures.Slot, error) {
-	slots := make([]figures.Slot, 0, len(f.GetSlots()))
+func decodeFigures(f *Figures) (r figures.Report, err error) {
 	for _, s := range f.GetSlots() {
 		event, err := decodeID(s.GetEvent())
 		if err == nil && (s.GetSlot() >= record.MaxSlots || s.GetHeld() < 0 || s.GetHeld() > record.MaxTotal) {
 			err = fmt.Errorf("figures %v: expected a slot below %d, and 0 to %d units", s, record.MaxSlots, record.MaxTotal)
 		}
 		if err != nil {
-			return nil, err
+			return r, err
 		}
-		slots = append(slots, figures.Slot{Event: event, Slot: int(s.GetSlot()), Epoch: s.GetEpoch(), Held: s.GetHeld()})
+		r.Slots = append(r.Slots, figures.Slot{Event: event, Slot: int(s.GetSlot()), Epoch: s.GetEpoch(), Held: s.GetHeld()})
 	}
-	return slots, nil
+	for _, x := range f.GetRefusals() {
+		refusals, err := decodeRefusals(x)
+		if err != nil {
+			return r, err
+		}
+		r.Refusals = append(r.Refusals, refusals)
+	}
+	return r, nil
+}
+
+func decodeRefusals(x *Refusals) (figures.Refusals, error) {
+	event, err := decodeID(x.GetEvent())
+	if err != nil {
+		return figures.Refusals{}, err
+	}
+	r := figures.Refusals{Event: event, By: map[string]int64{}}
+	for reason, n := range x.GetBy() {
+		if n < 0 {
+			return r, fmt.Errorf("%d refusals of %s: expected 0 or more", n, event)
+		}
+		r.By[figures.Known(reason)] += n
+	}
+	return r, nil
 }

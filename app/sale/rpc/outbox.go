@@ -2,12 +2,18 @@ package rpc
 
 import "sync"
 
-// An item says how much of a message it takes: one, and one more for each order in it.
+// An item says how much of a message it takes: one, and one more for each order in it,
+// or for what takes as much.
 type item interface{ weight() int }
 
 func (q *Question) weight() int { return 1 }
 
-func (a *Answer) weight() int { return 1 + len(a.GetOrders()) }
+func (a *Answer) weight() int {
+	return 1 + len(a.GetOrders()) + len(a.GetBuyers().GetHashes())/hashesInOrder
+}
+
+// hashesInOrder is how many hashes take as much of a message as an order.
+const hashesInOrder = 64
 
 // An outbox gathers what is to be sent while something is being sent.
 type outbox[T item] struct {

@@ -140,6 +140,71 @@ func TestEveryQuestion(t *testing.T) {
 	require.ErrorIs(t, err, ledger.ErrNoOrder)
 }
 
+func TestBuyers(t *testing.T) {
+	r, c := serve(t, 3), newClient(t)
+	ask := func(q *rpc.Question) rpc.Reply {
+		reply, err := c.Ask(t.Context(), r.id.String(), r.addr, q)
+		require.NoError(t, err)
+		return reply
+	}
+	ask(order("ann", 2))
+	ask(order("bob", 1))
+	_, err := c.Ask(t.Context(), r.id.String(), r.addr, order("cid", 1))
+	require.ErrorIs(t, err, slot.ErrSoldOut)
+	all := ask(rpc.NewBuyers(event, 0, ulid.ULID{}, 0)).Buyers
+	assert.Equal(t, slot.Buyers{
+		Tenure: all.Tenure, SoldOut: true, PerUser: 2, Count: 2, Hashes: []uint64{record.HashOf("ann"), record.HashOf("bob")},
+	}, all)
+	rest := ask(rpc.NewBuyers(event, 0, all.Tenure, 1)).Buyers
+	assert.Equal(t, all.Hashes[1:], rest.Hashes)
+	assert.Equal(t, 1, rest.From)
+}
+
+// What no owner would say of its buyers is not believed, nor does it do any harm.
+func TestNonsenseAboutBuyers(t *testing.T) {
+	tenure := ulid.Make()
+	for name, b := range map[string]*rpc.BuyersRecord{
+		"no tenure":                {},
+		"more than there are":      {Tenure: tenure[:], Count: 1, Hashes: []uint64{1, 2}},
+		"beyond the end":           {Tenure: tenure[:], Count: 1, From: 2},
+		"more than can be counted": {Tenure: tenure[:], Count: 1 << 63},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			g := grpc.NewServer()
+			rpc.RegisterSlotsServer(g, liar{buyers: b})
+			served := make(chan error, 1)
+			go func() { served <- g.Serve(l) }()
+			_, err = newClient(t).Ask(t.Context(), "anybody", l.Addr().String(), rpc.NewBuyers(event, 0, tenure, 0))
+			require.ErrorIs(t, err, slot.ErrUndecided)
+			g.Stop()
+			require.NoError(t, <-served)
+		})
+	}
+}
+
+// A liar says the same of all buyers.
+type liar struct {
+	rpc.UnimplementedSlotsServer
+	buyers *rpc.BuyersRecord
+}
+
+func (l liar) Decide(stream grpc.BidiStreamingServer[rpc.Questions, rpc.Answers]) error {
+	for {
+		asked, err := stream.Recv()
+		if err != nil {
+			return nil //nolint:nilerr // who asked is gone
+		}
+		for _, q := range asked.GetQuestions() {
+			a := &rpc.Answer{Id: q.GetId(), Verdict: rpc.Verdict_OK, Buyers: l.buyers}
+			if err := stream.Send(&rpc.Answers{Answers: []*rpc.Answer{a}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
 func TestManyAtOnce(t *testing.T) {
 	r, c := serve(t, 500), newClient(t)
 	var all sync.WaitGroup

@@ -108,7 +108,7 @@ func (s *server) answer(ctx context.Context, q *Question) *Answer {
 	if len(reply.Orders) > maxOrders {
 		return a
 	}
-	a.Verdict, a.Created = verdictOf(err), reply.Created
+	a.Verdict, a.Created, a.Buyers = verdictOf(err), reply.Created, encodeBuyers(reply.Buyers)
 	for _, order := range reply.Orders {
 		a.Orders = append(a.Orders, encodeOrder(order))
 	}

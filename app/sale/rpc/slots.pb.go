@@ -142,6 +142,7 @@ func (*FollowRequest) Descriptor() ([]byte, []int) {
 type Figures struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Slots         []*SlotFigures         `protobuf:"bytes,1,rep,name=slots,proto3" json:"slots,omitempty"`
+	Refusals      []*Refusals            `protobuf:"bytes,2,rep,name=refusals,proto3" json:"refusals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -179,6 +180,13 @@ func (*Figures) Descriptor() ([]byte, []int) {
 func (x *Figures) GetSlots() []*SlotFigures {
 	if x != nil {
 		return x.Slots
+	}
+	return nil
+}
+
+func (x *Figures) GetRefusals() []*Refusals {
+	if x != nil {
+		return x.Refusals
 	}
 	return nil
 }
@@ -251,6 +259,59 @@ func (x *SlotFigures) GetHeld() int64 {
 	return 0
 }
 
+// Refusals are how many requests for an order the process has refused so far.
+type Refusals struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Event         []byte                 `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`                                                                      // ULID
+	By            map[string]int64       `protobuf:"bytes,2,rep,name=by,proto3" json:"by,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"` // by reason: see package figures
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Refusals) Reset() {
+	*x = Refusals{}
+	mi := &file_slots_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Refusals) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Refusals) ProtoMessage() {}
+
+func (x *Refusals) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Refusals.ProtoReflect.Descriptor instead.
+func (*Refusals) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Refusals) GetEvent() []byte {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *Refusals) GetBy() map[string]int64 {
+	if x != nil {
+		return x.By
+	}
+	return nil
+}
+
 type Questions struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Questions     []*Question            `protobuf:"bytes,1,rep,name=questions,proto3" json:"questions,omitempty"`
@@ -260,7 +321,7 @@ type Questions struct {
 
 func (x *Questions) Reset() {
 	*x = Questions{}
-	mi := &file_slots_proto_msgTypes[3]
+	mi := &file_slots_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -272,7 +333,7 @@ func (x *Questions) String() string {
 func (*Questions) ProtoMessage() {}
 
 func (x *Questions) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[3]
+	mi := &file_slots_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -285,7 +346,7 @@ func (x *Questions) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Questions.ProtoReflect.Descriptor instead.
 func (*Questions) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{3}
+	return file_slots_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Questions) GetQuestions() []*Question {
@@ -304,7 +365,7 @@ type Answers struct {
 
 func (x *Answers) Reset() {
 	*x = Answers{}
-	mi := &file_slots_proto_msgTypes[4]
+	mi := &file_slots_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -316,7 +377,7 @@ func (x *Answers) String() string {
 func (*Answers) ProtoMessage() {}
 
 func (x *Answers) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[4]
+	mi := &file_slots_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -329,7 +390,7 @@ func (x *Answers) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answers.ProtoReflect.Descriptor instead.
 func (*Answers) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{4}
+	return file_slots_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Answers) GetAnswers() []*Answer {
@@ -352,6 +413,7 @@ type Question struct {
 	//	*Question_Pay
 	//	*Question_Find
 	//	*Question_List
+	//	*Question_Buyers
 	Ask           isQuestion_Ask `protobuf_oneof:"ask"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -359,7 +421,7 @@ type Question struct {
 
 func (x *Question) Reset() {
 	*x = Question{}
-	mi := &file_slots_proto_msgTypes[5]
+	mi := &file_slots_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -371,7 +433,7 @@ func (x *Question) String() string {
 func (*Question) ProtoMessage() {}
 
 func (x *Question) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[5]
+	mi := &file_slots_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -384,7 +446,7 @@ func (x *Question) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Question.ProtoReflect.Descriptor instead.
 func (*Question) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{5}
+	return file_slots_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Question) GetId() uint64 {
@@ -467,6 +529,15 @@ func (x *Question) GetList() *List {
 	return nil
 }
 
+func (x *Question) GetBuyers() *Buyers {
+	if x != nil {
+		if x, ok := x.Ask.(*Question_Buyers); ok {
+			return x.Buyers
+		}
+	}
+	return nil
+}
+
 type isQuestion_Ask interface {
 	isQuestion_Ask()
 }
@@ -491,6 +562,10 @@ type Question_List struct {
 	List *List `protobuf:"bytes,9,opt,name=list,proto3,oneof"`
 }
 
+type Question_Buyers struct {
+	Buyers *Buyers `protobuf:"bytes,10,opt,name=buyers,proto3,oneof"`
+}
+
 func (*Question_Order) isQuestion_Ask() {}
 
 func (*Question_Cancel) isQuestion_Ask() {}
@@ -500,6 +575,8 @@ func (*Question_Pay) isQuestion_Ask() {}
 func (*Question_Find) isQuestion_Ask() {}
 
 func (*Question_List) isQuestion_Ask() {}
+
+func (*Question_Buyers) isQuestion_Ask() {}
 
 type Order struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -512,7 +589,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_slots_proto_msgTypes[6]
+	mi := &file_slots_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -524,7 +601,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[6]
+	mi := &file_slots_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -537,7 +614,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{6}
+	return file_slots_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Order) GetUser() string {
@@ -571,7 +648,7 @@ type Cancel struct {
 
 func (x *Cancel) Reset() {
 	*x = Cancel{}
-	mi := &file_slots_proto_msgTypes[7]
+	mi := &file_slots_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -583,7 +660,7 @@ func (x *Cancel) String() string {
 func (*Cancel) ProtoMessage() {}
 
 func (x *Cancel) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[7]
+	mi := &file_slots_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -596,7 +673,7 @@ func (x *Cancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cancel.ProtoReflect.Descriptor instead.
 func (*Cancel) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{7}
+	return file_slots_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Cancel) GetUser() string {
@@ -623,7 +700,7 @@ type Pay struct {
 
 func (x *Pay) Reset() {
 	*x = Pay{}
-	mi := &file_slots_proto_msgTypes[8]
+	mi := &file_slots_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -635,7 +712,7 @@ func (x *Pay) String() string {
 func (*Pay) ProtoMessage() {}
 
 func (x *Pay) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[8]
+	mi := &file_slots_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -648,7 +725,7 @@ func (x *Pay) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pay.ProtoReflect.Descriptor instead.
 func (*Pay) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{8}
+	return file_slots_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Pay) GetOrder() []byte {
@@ -675,7 +752,7 @@ type Find struct {
 
 func (x *Find) Reset() {
 	*x = Find{}
-	mi := &file_slots_proto_msgTypes[9]
+	mi := &file_slots_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -687,7 +764,7 @@ func (x *Find) String() string {
 func (*Find) ProtoMessage() {}
 
 func (x *Find) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[9]
+	mi := &file_slots_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -700,7 +777,7 @@ func (x *Find) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Find.ProtoReflect.Descriptor instead.
 func (*Find) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{9}
+	return file_slots_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Find) GetUser() string {
@@ -726,7 +803,7 @@ type List struct {
 
 func (x *List) Reset() {
 	*x = List{}
-	mi := &file_slots_proto_msgTypes[10]
+	mi := &file_slots_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -738,7 +815,7 @@ func (x *List) String() string {
 func (*List) ProtoMessage() {}
 
 func (x *List) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[10]
+	mi := &file_slots_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -751,7 +828,7 @@ func (x *List) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use List.ProtoReflect.Descriptor instead.
 func (*List) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{10}
+	return file_slots_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *List) GetUser() string {
@@ -761,19 +838,73 @@ func (x *List) GetUser() string {
 	return ""
 }
 
+// Buyers asks who has ever been given an order in the slot.
+type Buyers struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenure        []byte                 `protobuf:"bytes,1,opt,name=tenure,proto3" json:"tenure,omitempty"` // ULID: of which owner's list
+	Since         uint64                 `protobuf:"varint,2,opt,name=since,proto3" json:"since,omitempty"`  // so many are known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Buyers) Reset() {
+	*x = Buyers{}
+	mi := &file_slots_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Buyers) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Buyers) ProtoMessage() {}
+
+func (x *Buyers) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Buyers.ProtoReflect.Descriptor instead.
+func (*Buyers) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Buyers) GetTenure() []byte {
+	if x != nil {
+		return x.Tenure
+	}
+	return nil
+}
+
+func (x *Buyers) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 type Answer struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Verdict       Verdict                `protobuf:"varint,2,opt,name=verdict,proto3,enum=seckill.sale.v1.Verdict" json:"verdict,omitempty"`
 	Created       bool                   `protobuf:"varint,3,opt,name=created,proto3" json:"created,omitempty"`
 	Orders        []*OrderRecord         `protobuf:"bytes,4,rep,name=orders,proto3" json:"orders,omitempty"`
+	Buyers        *BuyersRecord          `protobuf:"bytes,5,opt,name=buyers,proto3" json:"buyers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Answer) Reset() {
 	*x = Answer{}
-	mi := &file_slots_proto_msgTypes[11]
+	mi := &file_slots_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -785,7 +916,7 @@ func (x *Answer) String() string {
 func (*Answer) ProtoMessage() {}
 
 func (x *Answer) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[11]
+	mi := &file_slots_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -798,7 +929,7 @@ func (x *Answer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Answer.ProtoReflect.Descriptor instead.
 func (*Answer) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{11}
+	return file_slots_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Answer) GetId() uint64 {
@@ -829,6 +960,97 @@ func (x *Answer) GetOrders() []*OrderRecord {
 	return nil
 }
 
+func (x *Answer) GetBuyers() *BuyersRecord {
+	if x != nil {
+		return x.Buyers
+	}
+	return nil
+}
+
+type BuyersRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tenure        []byte                 `protobuf:"bytes,1,opt,name=tenure,proto3" json:"tenure,omitempty"`                   // ULID
+	SoldOut       bool                   `protobuf:"varint,2,opt,name=sold_out,json=soldOut,proto3" json:"sold_out,omitempty"` // for those who are in the list not
+	PerUser       int64                  `protobuf:"varint,3,opt,name=per_user,json=perUser,proto3" json:"per_user,omitempty"` // and ask for so many units at most
+	Count         uint64                 `protobuf:"varint,4,opt,name=count,proto3" json:"count,omitempty"`                    // of the list
+	From          uint64                 `protobuf:"varint,5,opt,name=from,proto3" json:"from,omitempty"`                      // where hashes begin in it
+	Hashes        []uint64               `protobuf:"fixed64,6,rep,packed,name=hashes,proto3" json:"hashes,omitempty"`          // xxh64 of the users
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BuyersRecord) Reset() {
+	*x = BuyersRecord{}
+	mi := &file_slots_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BuyersRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BuyersRecord) ProtoMessage() {}
+
+func (x *BuyersRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_slots_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BuyersRecord.ProtoReflect.Descriptor instead.
+func (*BuyersRecord) Descriptor() ([]byte, []int) {
+	return file_slots_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *BuyersRecord) GetTenure() []byte {
+	if x != nil {
+		return x.Tenure
+	}
+	return nil
+}
+
+func (x *BuyersRecord) GetSoldOut() bool {
+	if x != nil {
+		return x.SoldOut
+	}
+	return false
+}
+
+func (x *BuyersRecord) GetPerUser() int64 {
+	if x != nil {
+		return x.PerUser
+	}
+	return 0
+}
+
+func (x *BuyersRecord) GetCount() uint64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *BuyersRecord) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
+func (x *BuyersRecord) GetHashes() []uint64 {
+	if x != nil {
+		return x.Hashes
+	}
+	return nil
+}
+
 type OrderRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -846,7 +1068,7 @@ type OrderRecord struct {
 
 func (x *OrderRecord) Reset() {
 	*x = OrderRecord{}
-	mi := &file_slots_proto_msgTypes[12]
+	mi := &file_slots_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -858,7 +1080,7 @@ func (x *OrderRecord) String() string {
 func (*OrderRecord) ProtoMessage() {}
 
 func (x *OrderRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_slots_proto_msgTypes[12]
+	mi := &file_slots_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -871,7 +1093,7 @@ func (x *OrderRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderRecord.ProtoReflect.Descriptor instead.
 func (*OrderRecord) Descriptor() ([]byte, []int) {
-	return file_slots_proto_rawDescGZIP(), []int{12}
+	return file_slots_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *OrderRecord) GetId() []byte {
@@ -942,18 +1164,25 @@ var File_slots_proto protoreflect.FileDescriptor
 const file_slots_proto_rawDesc = "" +
 	"\n" +
 	"\vslots.proto\x12\x0fseckill.sale.v1\"\x0f\n" +
-	"\rFollowRequest\"=\n" +
+	"\rFollowRequest\"t\n" +
 	"\aFigures\x122\n" +
-	"\x05slots\x18\x01 \x03(\v2\x1c.seckill.sale.v1.SlotFiguresR\x05slots\"a\n" +
+	"\x05slots\x18\x01 \x03(\v2\x1c.seckill.sale.v1.SlotFiguresR\x05slots\x125\n" +
+	"\brefusals\x18\x02 \x03(\v2\x19.seckill.sale.v1.RefusalsR\brefusals\"a\n" +
 	"\vSlotFigures\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\fR\x05event\x12\x12\n" +
 	"\x04slot\x18\x02 \x01(\rR\x04slot\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04held\x18\x04 \x01(\x03R\x04held\"D\n" +
+	"\x04held\x18\x04 \x01(\x03R\x04held\"\x8a\x01\n" +
+	"\bRefusals\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\fR\x05event\x121\n" +
+	"\x02by\x18\x02 \x03(\v2!.seckill.sale.v1.Refusals.ByEntryR\x02by\x1a5\n" +
+	"\aByEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"D\n" +
 	"\tQuestions\x127\n" +
 	"\tquestions\x18\x01 \x03(\v2\x19.seckill.sale.v1.QuestionR\tquestions\"<\n" +
 	"\aAnswers\x121\n" +
-	"\aanswers\x18\x01 \x03(\v2\x17.seckill.sale.v1.AnswerR\aanswers\"\xce\x02\n" +
+	"\aanswers\x18\x01 \x03(\v2\x17.seckill.sale.v1.AnswerR\aanswers\"\x81\x03\n" +
 	"\bQuestion\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\fR\x05event\x12\x12\n" +
@@ -963,7 +1192,9 @@ const file_slots_proto_rawDesc = "" +
 	"\x06cancel\x18\x06 \x01(\v2\x17.seckill.sale.v1.CancelH\x00R\x06cancel\x12(\n" +
 	"\x03pay\x18\a \x01(\v2\x14.seckill.sale.v1.PayH\x00R\x03pay\x12+\n" +
 	"\x04find\x18\b \x01(\v2\x15.seckill.sale.v1.FindH\x00R\x04find\x12+\n" +
-	"\x04list\x18\t \x01(\v2\x15.seckill.sale.v1.ListH\x00R\x04listB\x05\n" +
+	"\x04list\x18\t \x01(\v2\x15.seckill.sale.v1.ListH\x00R\x04list\x121\n" +
+	"\x06buyers\x18\n" +
+	" \x01(\v2\x17.seckill.sale.v1.BuyersH\x00R\x06buyersB\x05\n" +
 	"\x03ask\"Q\n" +
 	"\x05Order\x12\x12\n" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x18\n" +
@@ -979,12 +1210,23 @@ const file_slots_proto_rawDesc = "" +
 	"\x04user\x18\x01 \x01(\tR\x04user\x12\x14\n" +
 	"\x05order\x18\x02 \x01(\fR\x05order\"\x1a\n" +
 	"\x04List\x12\x12\n" +
-	"\x04user\x18\x01 \x01(\tR\x04user\"\x9c\x01\n" +
+	"\x04user\x18\x01 \x01(\tR\x04user\"6\n" +
+	"\x06Buyers\x12\x16\n" +
+	"\x06tenure\x18\x01 \x01(\fR\x06tenure\x12\x14\n" +
+	"\x05since\x18\x02 \x01(\x04R\x05since\"\xd3\x01\n" +
 	"\x06Answer\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
 	"\averdict\x18\x02 \x01(\x0e2\x18.seckill.sale.v1.VerdictR\averdict\x12\x18\n" +
 	"\acreated\x18\x03 \x01(\bR\acreated\x124\n" +
-	"\x06orders\x18\x04 \x03(\v2\x1c.seckill.sale.v1.OrderRecordR\x06orders\"\xda\x01\n" +
+	"\x06orders\x18\x04 \x03(\v2\x1c.seckill.sale.v1.OrderRecordR\x06orders\x125\n" +
+	"\x06buyers\x18\x05 \x01(\v2\x1d.seckill.sale.v1.BuyersRecordR\x06buyers\"\x9e\x01\n" +
+	"\fBuyersRecord\x12\x16\n" +
+	"\x06tenure\x18\x01 \x01(\fR\x06tenure\x12\x19\n" +
+	"\bsold_out\x18\x02 \x01(\bR\asoldOut\x12\x19\n" +
+	"\bper_user\x18\x03 \x01(\x03R\aperUser\x12\x14\n" +
+	"\x05count\x18\x04 \x01(\x04R\x05count\x12\x12\n" +
+	"\x04from\x18\x05 \x01(\x04R\x04from\x12\x16\n" +
+	"\x06hashes\x18\x06 \x03(\x06R\x06hashes\"\xda\x01\n" +
 	"\vOrderRecord\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
 	"\x04user\x18\x02 \x01(\tR\x04user\x12\x18\n" +
@@ -1028,43 +1270,51 @@ func file_slots_proto_rawDescGZIP() []byte {
 }
 
 var file_slots_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_slots_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_slots_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_slots_proto_goTypes = []any{
 	(Verdict)(0),          // 0: seckill.sale.v1.Verdict
 	(*FollowRequest)(nil), // 1: seckill.sale.v1.FollowRequest
 	(*Figures)(nil),       // 2: seckill.sale.v1.Figures
 	(*SlotFigures)(nil),   // 3: seckill.sale.v1.SlotFigures
-	(*Questions)(nil),     // 4: seckill.sale.v1.Questions
-	(*Answers)(nil),       // 5: seckill.sale.v1.Answers
-	(*Question)(nil),      // 6: seckill.sale.v1.Question
-	(*Order)(nil),         // 7: seckill.sale.v1.Order
-	(*Cancel)(nil),        // 8: seckill.sale.v1.Cancel
-	(*Pay)(nil),           // 9: seckill.sale.v1.Pay
-	(*Find)(nil),          // 10: seckill.sale.v1.Find
-	(*List)(nil),          // 11: seckill.sale.v1.List
-	(*Answer)(nil),        // 12: seckill.sale.v1.Answer
-	(*OrderRecord)(nil),   // 13: seckill.sale.v1.OrderRecord
+	(*Refusals)(nil),      // 4: seckill.sale.v1.Refusals
+	(*Questions)(nil),     // 5: seckill.sale.v1.Questions
+	(*Answers)(nil),       // 6: seckill.sale.v1.Answers
+	(*Question)(nil),      // 7: seckill.sale.v1.Question
+	(*Order)(nil),         // 8: seckill.sale.v1.Order
+	(*Cancel)(nil),        // 9: seckill.sale.v1.Cancel
+	(*Pay)(nil),           // 10: seckill.sale.v1.Pay
+	(*Find)(nil),          // 11: seckill.sale.v1.Find
+	(*List)(nil),          // 12: seckill.sale.v1.List
+	(*Buyers)(nil),        // 13: seckill.sale.v1.Buyers
+	(*Answer)(nil),        // 14: seckill.sale.v1.Answer
+	(*BuyersRecord)(nil),  // 15: seckill.sale.v1.BuyersRecord
+	(*OrderRecord)(nil),   // 16: seckill.sale.v1.OrderRecord
+	nil,                   // 17: seckill.sale.v1.Refusals.ByEntry
 }
 var file_slots_proto_depIdxs = []int32{
 	3,  // 0: seckill.sale.v1.Figures.slots:type_name -> seckill.sale.v1.SlotFigures
-	6,  // 1: seckill.sale.v1.Questions.questions:type_name -> seckill.sale.v1.Question
-	12, // 2: seckill.sale.v1.Answers.answers:type_name -> seckill.sale.v1.Answer
-	7,  // 3: seckill.sale.v1.Question.order:type_name -> seckill.sale.v1.Order
-	8,  // 4: seckill.sale.v1.Question.cancel:type_name -> seckill.sale.v1.Cancel
-	9,  // 5: seckill.sale.v1.Question.pay:type_name -> seckill.sale.v1.Pay
-	10, // 6: seckill.sale.v1.Question.find:type_name -> seckill.sale.v1.Find
-	11, // 7: seckill.sale.v1.Question.list:type_name -> seckill.sale.v1.List
-	0,  // 8: seckill.sale.v1.Answer.verdict:type_name -> seckill.sale.v1.Verdict
-	13, // 9: seckill.sale.v1.Answer.orders:type_name -> seckill.sale.v1.OrderRecord
-	4,  // 10: seckill.sale.v1.Slots.Decide:input_type -> seckill.sale.v1.Questions
-	1,  // 11: seckill.sale.v1.Slots.Follow:input_type -> seckill.sale.v1.FollowRequest
-	5,  // 12: seckill.sale.v1.Slots.Decide:output_type -> seckill.sale.v1.Answers
-	2,  // 13: seckill.sale.v1.Slots.Follow:output_type -> seckill.sale.v1.Figures
-	12, // [12:14] is the sub-list for method output_type
-	10, // [10:12] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	4,  // 1: seckill.sale.v1.Figures.refusals:type_name -> seckill.sale.v1.Refusals
+	17, // 2: seckill.sale.v1.Refusals.by:type_name -> seckill.sale.v1.Refusals.ByEntry
+	7,  // 3: seckill.sale.v1.Questions.questions:type_name -> seckill.sale.v1.Question
+	14, // 4: seckill.sale.v1.Answers.answers:type_name -> seckill.sale.v1.Answer
+	8,  // 5: seckill.sale.v1.Question.order:type_name -> seckill.sale.v1.Order
+	9,  // 6: seckill.sale.v1.Question.cancel:type_name -> seckill.sale.v1.Cancel
+	10, // 7: seckill.sale.v1.Question.pay:type_name -> seckill.sale.v1.Pay
+	11, // 8: seckill.sale.v1.Question.find:type_name -> seckill.sale.v1.Find
+	12, // 9: seckill.sale.v1.Question.list:type_name -> seckill.sale.v1.List
+	13, // 10: seckill.sale.v1.Question.buyers:type_name -> seckill.sale.v1.Buyers
+	0,  // 11: seckill.sale.v1.Answer.verdict:type_name -> seckill.sale.v1.Verdict
+	16, // 12: seckill.sale.v1.Answer.orders:type_name -> seckill.sale.v1.OrderRecord
+	15, // 13: seckill.sale.v1.Answer.buyers:type_name -> seckill.sale.v1.BuyersRecord
+	5,  // 14: seckill.sale.v1.Slots.Decide:input_type -> seckill.sale.v1.Questions
+	1,  // 15: seckill.sale.v1.Slots.Follow:input_type -> seckill.sale.v1.FollowRequest
+	6,  // 16: seckill.sale.v1.Slots.Decide:output_type -> seckill.sale.v1.Answers
+	2,  // 17: seckill.sale.v1.Slots.Follow:output_type -> seckill.sale.v1.Figures
+	16, // [16:18] is the sub-list for method output_type
+	14, // [14:16] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_slots_proto_init() }
@@ -1072,12 +1322,13 @@ func file_slots_proto_init() {
 	if File_slots_proto != nil {
 		return
 	}
-	file_slots_proto_msgTypes[5].OneofWrappers = []any{
+	file_slots_proto_msgTypes[6].OneofWrappers = []any{
 		(*Question_Order)(nil),
 		(*Question_Cancel)(nil),
 		(*Question_Pay)(nil),
 		(*Question_Find)(nil),
 		(*Question_List)(nil),
+		(*Question_Buyers)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1085,7 +1336,7 @@ func file_slots_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_slots_proto_rawDesc), len(file_slots_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -33,10 +33,10 @@ type SlotsClient interface {
 	// incarnation that is meant in the metadata "incarnation"; any other refuses with
 	// FAILED_PRECONDITION. Answers come in whatever order.
 	Decide(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Questions, Answers], error)
-	// Follow tells the figures of the slots that a process owns: first of all, then of
-	// those that change, a few times a second at most. A message without any says that
-	// the process is there, and nothing has changed. It is meant for an incarnation as
-	// Decide is.
+	// Follow tells the figures of the slots that a process owns, and its refusals: first of
+	// all, then of those that change, a few times a second at most. A message without any
+	// says that the process is there, and nothing has changed. It is meant for an
+	// incarnation as Decide is.
 	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Figures], error)
 }
 
@@ -88,10 +88,10 @@ type SlotsServer interface {
 	// incarnation that is meant in the metadata "incarnation"; any other refuses with
 	// FAILED_PRECONDITION. Answers come in whatever order.
 	Decide(grpc.BidiStreamingServer[Questions, Answers]) error
-	// Follow tells the figures of the slots that a process owns: first of all, then of
-	// those that change, a few times a second at most. A message without any says that
-	// the process is there, and nothing has changed. It is meant for an incarnation as
-	// Decide is.
+	// Follow tells the figures of the slots that a process owns, and its refusals: first of
+	// all, then of those that change, a few times a second at most. A message without any
+	// says that the process is there, and nothing has changed. It is meant for an
+	// incarnation as Decide is.
 	Follow(*FollowRequest, grpc.ServerStreamingServer[Figures]) error
 	mustEmbedUnimplementedSlotsServer()
 }

@@ -3,6 +3,7 @@ package rpc
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -55,6 +56,7 @@ func (v Verdict) err() error {
 type Reply struct {
 	Orders  []ledger.Order
 	Created bool
+	Buyers  slot.Buyers // if it was asked for them
 }
 
 // Order is the reply's one order, the zero Order if there is none.
@@ -82,6 +84,33 @@ func decodeOrder(r *OrderRecord) (ledger.Order, error) {
 	}, err
 }
 
+func encodeBuyers(b slot.Buyers) *BuyersRecord {
+	if b.Tenure.IsZero() {
+		return nil
+	}
+	return &BuyersRecord{
+		Tenure: b.Tenure[:], SoldOut: b.SoldOut, PerUser: b.PerUser,
+		Count: uint64(b.Count), From: uint64(b.From), Hashes: b.Hashes,
+	}
+}
+
+func decodeBuyers(r *BuyersRecord) (slot.Buyers, error) {
+	if r == nil {
+		return slot.Buyers{}, nil
+	}
+	tenure, err := decodeID(r.GetTenure())
+	if err != nil {
+		return slot.Buyers{}, err
+	}
+	if from, told := r.GetFrom(), uint64(len(r.GetHashes())); r.GetCount() > math.MaxInt || from > r.GetCount() || told > r.GetCount()-from {
+		return slot.Buyers{}, fmt.Errorf("%d buyers from number %d on, of %d", told, from, r.GetCount())
+	}
+	return slot.Buyers{
+		Tenure: tenure, SoldOut: r.GetSoldOut(), PerUser: r.GetPerUser(),
+		Count: int(r.GetCount()), From: int(r.GetFrom()), Hashes: r.GetHashes(),
+	}, nil
+}
+
 func decodeID(raw []byte) (id ulid.ULID, err error) {
 	if len(raw) != len(id) {
 		return id, fmt.Errorf("an ID of %d bytes, expected %d", len(raw), len(id))
@@ -98,6 +127,10 @@ func decodeReply(a *Answer) (Reply, error) {
 			return Reply{}, fmt.Errorf("%w: %w", slot.ErrUndecided, err)
 		}
 		r.Orders = append(r.Orders, o)
+	}
+	var err error
+	if r.Buyers, err = decodeBuyers(a.GetBuyers()); err != nil {
+		return Reply{}, fmt.Errorf("%w: %w", slot.ErrUndecided, err)
 	}
 	return r, a.GetVerdict().err()
 }

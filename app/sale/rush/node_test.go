@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -35,7 +33,7 @@ type node struct {
 }
 
 func (s *shop) newNode(endpoints []string) *node {
-	addr := freeAddress(s.T)
+	addr := stores.FreeAddress(s.T)
 	id, err := registry.ID(addr)
 	require.NoError(s, err)
 	n := &node{shop: s, id: id, addr: addr, endpoints: endpoints, log: &logbook{}}
@@ -55,7 +53,7 @@ func (n *node) start() error {
 	s := n.shop
 	n.cmd = exec.Command(s.binary, append([]string{
 		"api", "--api-bind=" + n.addr, "--ops-bind=127.0.0.1:0", "--rpc-bind=127.0.0.1:0", "--node-ttl=" + ttl.String(),
-		"--identity-keys-file=" + s.keysFile}, s.storeFlags(n.endpoints)...)...)
+		"--identity-keys-file=" + s.keysFile, "--config=" + s.settings}, s.storeFlags(n.endpoints)...)...)
 	n.cmd.Stdout, n.cmd.Stderr = n.log, n.log
 	n.cmd.Env = []string{"HOME=" + s.TempDir()}
 	n.cmd.SysProcAttr = stores.DiesWithTests()
@@ -126,30 +124,6 @@ func await(what string, so func() bool) error {
 		}
 	}
 	return nil
-}
-
-// Ports are below those that the kernel hands out by itself and above those of
-// the proxies and servers of the tests, so that nobody gets a node's while it is
-// dead.
-const (
-	firstPort = 32_000
-	lastPort  = 32_768
-)
-
-// freeAddress finds an address at which nobody listened a moment ago.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.N(lastPort-firstPort))
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		return addr
-	}
-	require.Fail(t, "no free port", "from %d to %d", firstPort, lastPort-1)
-	return ""
 }
 
 // A logbook keeps the last of what a process prints.

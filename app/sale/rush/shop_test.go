@@ -46,6 +46,7 @@ type shop struct {
 	binary   string
 	key      identity.Key
 	keysFile string
+	settings string // a file
 	http     *http.Client
 
 	nodes []*node
@@ -65,6 +66,7 @@ func open(t *testing.T, binary string, space stores.Space, c *servers.Cluster, t
 		mute: faults.NewNetwork(t, c.Endpoints()...),
 	}
 	s.makeKey()
+	s.liftLimits()
 	s.publish(total)
 	s.nodes = []*node{s.newNode(s.mute.Addrs()), s.newNode(c.Endpoints()), s.newNode(c.Endpoints())}
 	return s
@@ -77,6 +79,25 @@ func (s *shop) makeKey() {
 	text, err := identity.Set{s.key}.Encode()
 	require.NoError(s, err)
 	require.NoError(s, os.WriteFile(s.keysFile, text, 0o600))
+}
+
+// liftLimits has nodes take whatever comes: what is tried out here is the sale.
+func (s *shop) liftLimits() {
+	s.settings = s.TempDir() + "/settings.toml"
+	require.NoError(s, os.WriteFile(s.settings, []byte(`
+[config.circuitBreaker]
+cpu = 100
+latency = 3600000
+
+[config.rateLimit]
+middle = 1000000000
+low = 1000000000
+
+[config.rateLimit.perUser]
+requests = 1000000000
+seconds = 1
+burst = 1000000000
+`), 0o600))
 }
 
 func (s *shop) token(user string) (string, error) {

@@ -20,6 +20,9 @@ const (
 	maxGather = record.MaxBatch - 1024 - maxEntry
 )
 
+// maxAnswers is how many wait for one batch.
+const maxAnswers = 4096
+
 // confirmEvery is how often the store is asked at most whether the slot is still
 // this owner's. Those who read, or are refused, in between are answered together.
 const confirmEvery = 50 * time.Millisecond
@@ -44,7 +47,7 @@ func (b *batch) add(e record.Entry, held int64) {
 	b.held, b.peak = held, max(b.peak, held)
 }
 
-func (b *batch) isFull() bool { return b.size >= maxGather || len(b.answers) >= maxQueue }
+func (b *batch) isFull() bool { return b.size >= maxGather || len(b.answers) >= maxAnswers }
 
 func (b *batch) isEmpty() bool { return len(b.entries) == 0 && len(b.answers) == 0 }
 

@@ -14,55 +14,75 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
 	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/app/sale/turnstile"
 	"github.com/seed27495941/seckill/backend"
 )
 
 // A defect is something that an engine could do wrong, made by a store that does not
 // do what the engine asks for. It may be between the engine and the faults that its
-// calls meet, or below them.
+// calls meet, or below them. Or by what a turnstile is told when it asks.
 type defect struct {
 	name         string
 	above, below func(backend.Store) backend.Store
+	asked        func(turnstile.Ask) turnstile.Ask // nil: as it is
 }
 
 func asItIs(s backend.Store) backend.Store { return s }
 
-var none = defect{"none", asItIs, asItIs}
+// ask is how owners are asked for their buyers.
+func (d defect) ask(ask turnstile.Ask) turnstile.Ask {
+	if d.asked == nil {
+		return ask
+	}
+	return d.asked(ask)
+}
+
+var none = defect{name: "none", above: asItIs, below: asItIs}
 
 var defects = []defect{
 	{"a grant without its guard", asItIs, func(s backend.Store) backend.Store {
 		return &unguarded{s, isPool}
-	}},
+	}, nil},
 	{"units released while it is not known whether an order has them", asItIs, func(s backend.Store) backend.Store {
 		// The next owner counts on it that what was not in the log then never will be.
 		return &unguarded{s, isBatch}
-	}},
+	}, nil},
 	{"a grant taken for made when that is not known", func(s backend.Store) backend.Store {
 		return &trusting{s, isPool}
-	}, asItIs},
+	}, asItIs, nil},
 	{"an order taken for written when that is not known", func(s backend.Store) backend.Store {
 		return &trusting{s, isBatch}
-	}, asItIs},
+	}, asItIs, nil},
 	{"the log read before the takeover", asItIs, func(s backend.Store) backend.Store {
 		return &hasty{Store: s, logs: map[string]backend.Update{}}
-	}},
+	}, nil},
 	{"buyers' counts lost at takeover", asItIs, func(s backend.Store) backend.Store {
 		return &logs{s, anonymous}
-	}},
+	}, nil},
 	{"a batch lost at takeover", asItIs, func(s backend.Store) backend.Store {
 		return &logs{s, func(puts []backend.Entry) []backend.Entry { return puts[:len(puts)-1] }}
-	}},
+	}, nil},
 	{"a purged event sold again", asItIs, func(s backend.Store) backend.Store {
 		return &reviving{s}
-	}},
+	}, nil},
 	{"sold out said too early", func(s backend.Store) backend.Store {
 		return &pessimist{s}
-	}, asItIs},
+	}, asItIs, nil},
+	{"a deposed owner that tells what it knows", func(s backend.Store) backend.Store {
+		return &unaware{Store: s, slots: map[string]backend.Entry{}}
+	}, asItIs, nil},
+	{"buyers told of too late", asItIs, asItIs, behindhand},
+	{"buyers asked for before the request came", asItIs, asItIs, beforehand},
+	{"the list of one owner continued with another's", asItIs, asItIs, func(ask turnstile.Ask) turnstile.Ask {
+		return seamless(backwards(ask))
+	}},
 }
 
 func isPool(key string) bool  { return key == record.PoolKey(event) }
@@ -227,6 +247,104 @@ func (p *pessimist) Put(ctx context.Context, key string, value []byte, opts ...b
 	return 0, &backend.ConflictError{Key: key, Have: rev} // so that the owner reads it
 }
 
+// unaware does not see that a slot has another owner.
+type unaware struct {
+	backend.Store
+
+	mu    sync.Mutex
+	slots map[string]backend.Entry // as they were left
+}
+
+func (u *unaware) Put(ctx context.Context, key string, value []byte, opts ...backend.PutOption) (backend.Revision, error) {
+	rev, err := u.Store.Put(ctx, key, value, opts...)
+	if _, ok := slotOf(key); ok && err == nil {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.slots[key] = backend.Entry{Key: key, Value: value, Revision: rev}
+	}
+	return rev, err
+}
+
+func (u *unaware) Get(ctx context.Context, key string) (backend.Entry, error) {
+	u.mu.Lock()
+	e, ok := u.slots[key]
+	u.mu.Unlock()
+	if ok {
+		return e, nil
+	}
+	return u.Store.Get(ctx, key)
+}
+
+// behindhand tells the list as it was when it was asked for the last time.
+func behindhand(ask turnstile.Ask) turnstile.Ask {
+	var mu sync.Mutex
+	last := map[ulid.ULID]int{} // by tenure
+	return func(ctx context.Context, event ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+		b, err := ask(ctx, event, k, tenure, since)
+		mu.Lock()
+		defer mu.Unlock()
+		known := min(max(last[b.Tenure]-b.From, 0), len(b.Hashes))
+		last[b.Tenure] = b.Count
+		b.Hashes, b.Count = b.Hashes[:known], b.From+known
+		return b, err
+	}
+}
+
+// beforehand answers for some time that it is still sold out, with no new buyers.
+func beforehand(ask turnstile.Ask) turnstile.Ask {
+	var mu sync.Mutex
+	soldOut := map[ulid.ULID]time.Time{} // when it was, by tenure
+	return func(ctx context.Context, event ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+		mu.Lock()
+		at, ok := soldOut[tenure]
+		mu.Unlock()
+		if ok && time.Since(at) < 2*time.Second {
+			return slot.Buyers{Tenure: tenure, SoldOut: true, PerUser: 2, Count: since, From: since}, nil
+		}
+		b, err := ask(ctx, event, k, tenure, since)
+		if err == nil && b.SoldOut {
+			mu.Lock()
+			defer mu.Unlock()
+			soldOut[b.Tenure] = time.Now()
+		}
+		return b, err
+	}
+}
+
+// backwards has the buyers of each owner in an order of its own: those that it had when
+// it was first asked in reverse.
+func backwards(ask turnstile.Ask) turnstile.Ask {
+	var mu sync.Mutex
+	first := map[ulid.ULID]int{} // how many these were, by tenure
+	return func(ctx context.Context, event ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+		b, err := ask(ctx, event, k, ulid.ULID{}, 0)
+		if err != nil {
+			return b, err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if _, ok := first[b.Tenure]; !ok {
+			first[b.Tenure] = b.Count
+		}
+		b.Hashes = slices.Clone(b.Hashes)
+		slices.Reverse(b.Hashes[:first[b.Tenure]])
+		if tenure == b.Tenure {
+			b.From, b.Hashes = since, b.Hashes[since:]
+		}
+		return b, nil
+	}
+}
+
+// seamless goes on where it was, whoever the owner is.
+func seamless(ask turnstile.Ask) turnstile.Ask {
+	return func(ctx context.Context, event ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+		b, err := ask(ctx, event, k, ulid.ULID{}, 0)
+		b.Hashes = b.Hashes[min(since, len(b.Hashes)):]
+		b.Tenure, b.From, b.Count = tenure, since, since+len(b.Hashes)
+		return b, err
+	}
+}
+
 // A trial takes down that a property has failed.
 type trial struct {
 	*testing.T
@@ -263,7 +381,7 @@ func TestEveryDefectIsFound(t *testing.T) {
 			// Shrinking ends early when a failure hangs on the order in which goroutines run.
 			var best example
 			for range 10 {
-				if best = d.find(t, best); len(best.Steps) <= 10 {
+				if best = d.find(t, best); len(best.Steps) <= 20 {
 					break
 				}
 			}
@@ -271,6 +389,14 @@ func TestEveryDefectIsFound(t *testing.T) {
 			assert.LessOrEqual(t, len(best.Steps), 20)
 		})
 	}
+}
+
+// scenarios are those in which the defect may show.
+func (d defect) scenarios() *rapid.Generator[scenario] {
+	if d.asked != nil {
+		return crowded()
+	}
+	return scenarios()
 }
 
 // An example is a scenario with what goes wrong in it.
@@ -283,7 +409,7 @@ type example struct {
 func (d defect) find(t *testing.T, best example) example {
 	found := &trial{T: t}
 	rapid.Check(found, func(r *rapid.T) {
-		x := example{scenario: scenarios().Draw(r, "scenario")}
+		x := example{scenario: d.scenarios().Draw(r, "scenario")}
 		synctest.Test(t, func(t *testing.T) { x.faults = x.run(t, d) })
 		if len(x.faults) == 0 {
 			return

@@ -60,17 +60,18 @@ func (o *Owner) plan() (next record.Pool, ok bool) {
 }
 
 // lack is how many units those who wait need beyond what is there. While they are
-// more than can be had, it is what the first of them needs.
+// more than can be had, it is what the first of them needs. It looks at no more of them
+// than tell that: it is called all the time, and they can be many.
 func (o *Owner) lack() int64 {
-	need, first := int64(0), int64(0)
-	for i, r := range o.waiting {
-		if need += r.need(); i == 0 {
-			first = need
-		}
+	if len(o.waiting) == 0 {
+		return 0
 	}
-	free := o.free()
-	if most := o.pool.Free(); need-free > most {
-		return max(first-free, 0)
+	free, most := o.free(), o.pool.Free()
+	need := int64(0)
+	for _, r := range o.waiting {
+		if need += r.need(); need-free > most {
+			return max(o.waiting[0].need()-free, 0)
+		}
 	}
 	return max(need-free, 0)
 }

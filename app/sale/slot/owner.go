@@ -16,8 +16,12 @@ import (
 	"github.com/seed27495941/seckill/backend"
 )
 
-// maxQueue is how many requests may wait to be looked at, and as many for units.
-const maxQueue = 4096
+// DefaultWaiting is how many requests may wait to be looked at, and as many for units,
+// unless a [Config] says otherwise.
+const DefaultWaiting = 4096
+
+// queued is how many of them the queue takes; where more may wait, they do so before it.
+const queued = 4096
 
 // forsakeEvery is how often those who wait for units are looked through for some that
 // have given up.
@@ -43,6 +47,11 @@ type Config struct {
 	// change after publishing.
 	Terms func() record.Event
 
+	// Waiting is how many requests may wait to be looked at, and as many for units, as
+	// of now: those who wait already stay when it becomes less. It must not block.
+	// nil: DefaultWaiting.
+	Waiting func() int
+
 	Logger *slog.Logger
 }
 
@@ -54,12 +63,15 @@ type Owner struct {
 	slot  int
 	self  ulid.ULID
 	terms func() record.Event
+	most  func() int // may wait
 	log   *slog.Logger
 
-	guard backend.Condition // the slot's record is as the takeover left it
-	epoch uint64
+	guard  backend.Condition // the slot's record is as the takeover left it
+	epoch  uint64
+	tenure ulid.ULID // names this takeover, and what has come of it
 
 	queue chan *request
+	asked atomic.Int64  // who wait to be looked at
 	ended chan struct{} // closed when Run returns
 	units atomic.Int64  // what Held tells
 
@@ -120,6 +132,7 @@ type request struct {
 type reply struct {
 	order   ledger.Order
 	orders  []ledger.Order
+	buyers  *Buyers
 	created bool
 	err     error
 }
@@ -302,6 +315,7 @@ func (o *Owner) forsake() {
 // consider decides on a request, or lets it wait for units, if not too many do
 // already. Whoever is waiting comes first.
 func (o *Owner) consider(r *request) {
+	o.asked.Add(-1)
 	if r.ctx.Err() != nil {
 		r.done <- reply{err: ErrUndecided}
 		return
@@ -314,7 +328,7 @@ func (o *Owner) consider(r *request) {
 	switch {
 	case !errors.Is(rep.err, ledger.ErrNoUnits):
 		o.conclude(r, e, rep)
-	case len(o.waiting) >= maxQueue:
+	case len(o.waiting) >= o.most():
 		r.done <- reply{err: ErrBusy}
 	default:
 		o.waiting = append(o.waiting, r)
@@ -407,10 +421,17 @@ func (o *Owner) do(ctx context.Context, r *request) reply {
 		return reply{err: ErrUndecided}
 	default:
 	}
+	if o.asked.Add(1) > int64(o.most()) {
+		o.asked.Add(-1)
+		return reply{err: ErrBusy}
+	}
 	select {
 	case o.queue <- r:
-	default:
-		return reply{err: ErrBusy}
+	case <-ctx.Done():
+		o.asked.Add(-1)
+		return reply{err: fmt.Errorf("%w: %w", ErrUndecided, context.Cause(ctx))}
+	case <-o.ended:
+		return reply{err: ErrUndecided}
 	}
 	select {
 	case rep := <-r.done:

@@ -42,11 +42,15 @@ func Take(ctx context.Context, cfg Config) (*Owner, error) {
 }
 
 func newOwner(cfg Config) *Owner {
+	most := cfg.Waiting
+	if most == nil {
+		most = func() int { return DefaultWaiting }
+	}
 	return &Owner{
-		store: cfg.Store, event: cfg.Event, slot: cfg.Slot, self: cfg.Incarnation, terms: cfg.Terms,
+		store: cfg.Store, event: cfg.Event, slot: cfg.Slot, self: cfg.Incarnation, terms: cfg.Terms, most: most,
 		log:     cfg.Logger.With("sale", cfg.Event, "slot", cfg.Slot),
 		ledger:  ledger.New(cfg.Terms().PerUser),
-		queue:   make(chan *request, maxQueue),
+		queue:   make(chan *request, queued),
 		ended:   make(chan struct{}),
 		written: make(chan error, 1),
 		moved:   make(chan movement, 1),
@@ -58,7 +62,8 @@ func newOwner(cfg Config) *Owner {
 // tells.
 func (o *Owner) takeOver(ctx context.Context) error {
 	key := record.SlotKey(o.event, o.slot)
-	takeover := ulid.Make().String()
+	o.tenure = ulid.Make()
+	takeover := o.tenure.String()
 	for {
 		e, err := o.store.Get(ctx, key)
 		if err != nil {

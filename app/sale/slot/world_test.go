@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/app/sale/turnstile"
 	"github.com/seed27495941/seckill/app/sale/verify"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
@@ -35,6 +38,7 @@ type world struct {
 	store  *memory.Store // sees everything
 	terms  record.Event
 	nodes  []*process
+	most   func() int // may wait, nil: as many as by default
 
 	mu     sync.Mutex
 	owners []*owned // the last of each slot
@@ -50,9 +54,11 @@ type world struct {
 type process struct {
 	store backend.Store
 	id    ulid.ULID
+
+	turnstiles *turnstile.Turnstiles // nil: none
 }
 
-func (w *world) process() *process { return &process{w.server.Open(), ulid.Make()} }
+func (w *world) process() *process { return &process{store: w.server.Open(), id: ulid.Make()} }
 
 type owned struct {
 	*slot.Owner
@@ -96,7 +102,7 @@ func (w *world) take(ctx context.Context, node *process, k int) error {
 	defer cancel()
 	o, err := slot.Take(ctx, slot.Config{
 		Store: node.store, Event: event, Slot: k, Incarnation: node.id, Logger: silent,
-		Terms: w.current,
+		Terms: w.current, Waiting: w.most,
 	})
 	if err != nil {
 		if errors.Is(err, record.ErrCorrupt) {
@@ -158,11 +164,8 @@ func (w *world) order(ctx context.Context, d ledger.Demand) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	order, _, err := o.Order(ctx, d)
-	if errors.Is(err, slot.ErrSoldOut) && w.final {
-		left := w.terms.Total - w.read().held //nolint:contextcheck // reads what is inside the process
-		if left >= d.Quantity && w.closedWith() == nil {
-			w.blame("%v was told that it is sold out, with %d units left", d, left)
-		}
+	if errors.Is(err, slot.ErrSoldOut) {
+		w.doubtSoldOut(d) //nolint:contextcheck // reads what is inside the process
 	}
 	if err != nil {
 		return err
@@ -187,24 +190,79 @@ func (w *world) insist(ctx context.Context, d ledger.Demand) error {
 	}
 }
 
-// look lists a buyer's orders at an owner, of those the slot has had. If it answers
-// then with all that was acknowledged before, and as it is.
-func (w *world) look(ctx context.Context, user string, which int) {
-	k := record.SlotOf(user, len(w.owners))
-	var owners []*owned
-	acked, paid := map[ulid.ULID]bool{}, map[ulid.ULID]bool{}
+// ownersOf are those that a slot has had, and has.
+func (w *world) ownersOf(k int) (owners []*owned) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	for _, o := range append(slices.Clone(w.former), w.owners...) {
 		if o != nil && o.slot == k {
 			owners = append(owners, o)
 		}
 	}
+	return owners
+}
+
+// ackedOf are the orders that a buyer was told to have, and whether they were said to
+// be paid.
+func (w *world) ackedOf(user string) (acked, paid map[ulid.ULID]bool) {
+	acked, paid = map[ulid.ULID]bool{}, map[ulid.ULID]bool{}
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	for id, o := range w.acked {
 		if o.User == user {
 			acked[id], paid[id] = true, slices.Contains(w.paid, id)
 		}
 	}
-	w.mu.Unlock()
+	return acked, paid
+}
+
+// openTurnstiles gives a process turnstiles that ask the owners of a slot in turn, those
+// that were deposed too. Some answers get lost.
+func (w *world) openTurnstiles(n *process, change func(turnstile.Ask) turnstile.Ask) {
+	var asked atomic.Int64
+	n.turnstiles = turnstile.New(change(func(ctx context.Context, _ ulid.ULID, k int, tenure ulid.ULID, since int) (slot.Buyers, error) {
+		owners := w.ownersOf(k)
+		if len(owners) == 0 {
+			return slot.Buyers{}, slot.ErrUndecided
+		}
+		number := int(asked.Add(1))
+		buyers, err := owners[number%len(owners)].Buyers(ctx, tenure, since)
+		time.Sleep(trip)
+		if number%5 == 0 {
+			return slot.Buyers{}, slot.ErrUndecided
+		}
+		return buyers, err
+	}))
+}
+
+// pass is a request that comes to a process which believes that it is sold out. Who is
+// told so then had no order before, and could get none.
+func (w *world) pass(ctx context.Context, n *process, d ledger.Demand) {
+	acked, _ := w.ackedOf(d.User)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	err := n.turnstiles.Pass(ctx, event, record.SlotOf(d.User, len(w.owners)), d.User, d.Quantity)
+	if !errors.Is(err, slot.ErrSoldOut) {
+		return
+	}
+	for id := range acked {
+		w.blame("%v was told that it is sold out, and before that to have order %s", d, id)
+	}
+	w.doubtSoldOut(d) //nolint:contextcheck // reads what is inside the process
+}
+
+// doubtSoldOut is about somebody who was told that a sale is sold out.
+func (w *world) doubtSoldOut(d ledger.Demand) {
+	if left := w.terms.Total - w.read().held; w.final && left >= d.Quantity && w.closedWith() == nil {
+		w.blame("%v was told that it is sold out, with %d units left", d, left)
+	}
+}
+
+// look lists a buyer's orders at an owner, of those the slot has had. If it answers
+// then with all that was acknowledged before, and as it is.
+func (w *world) look(ctx context.Context, user string, which int) {
+	acked, paid := w.ackedOf(user)
+	owners := w.ownersOf(record.SlotOf(user, len(w.owners)))
 	if len(owners) == 0 {
 		return
 	}
@@ -276,6 +334,11 @@ func (w *world) checkPurged(ctx context.Context) []string {
 
 // stop ends all owners in good order.
 func (w *world) stop() {
+	for _, n := range w.nodes {
+		if n.turnstiles != nil {
+			n.turnstiles.Close()
+		}
+	}
 	for _, o := range append(w.former, w.owners...) {
 		if o != nil {
 			o.kill()
@@ -332,7 +395,7 @@ func (w *world) read() book {
 func (w *world) check() []string {
 	w.mu.Lock()
 	faults := append([]string{}, w.faults...)
-	acked := w.acked
+	acked := maps.Clone(w.acked) // a sale that is purged goes on meanwhile
 	w.mu.Unlock()
 	b := w.read()
 	say := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }

@@ -6,8 +6,9 @@ package node
 
 import (
 	"context"
-	"encoding/json"
+	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -39,47 +40,55 @@ type Config struct {
 type Node struct {
 	cfg       Config
 	contact   *contact
-	config    *dynconf.Config[settings.Cluster]
+	published *dynconf.Config[string] // or on trial, as it was written; "" for nothing
 	directory *registry.Directory
 	started   time.Time
 	draining  atomic.Bool
+
+	// changing is held while the config in force is changed and told, so that
+	// followers hear of changes one at a time and in order. It guards followers, and
+	// who writes current.
+	changing  sync.Mutex
+	current   atomic.Pointer[config]
+	followers []func(settings.Cluster)
+	pushed    chan struct{} // holds a token after the override has changed
 
 	place    *place           // nil: buyers do not come to this one
 	versions *history.History // nil: operators do not, as the following
 	rollouts *rollout.Controller
 }
 
-// New makes a node that follows the cluster config; Run has to run.
+// New makes a node that follows the cluster config; Run has to run. Errors:
+// backend.ErrInvalid for defaults that can't be used.
 func New(cfg Config) (*Node, error) {
-	n := &Node{cfg: cfg, contact: &contact{Store: cfg.Store}, started: time.Now()}
-	config, err := dynconf.New(n.contact, settings.ConfigKey, dynconf.Options[settings.Cluster]{
-		Defaults: cfg.Defaults,
-		Decode: func(raw []byte) (settings.Cluster, error) {
-			return cfg.Defaults.Decode(backend.Entry{Key: settings.ConfigKey, Value: raw})
-		},
-		Validate: settings.Cluster.Validate,
-		Report:   n.report,
-		Logger:   cfg.Log,
+	n := &Node{cfg: cfg, contact: &contact{Store: cfg.Store}, started: time.Now(), pushed: make(chan struct{}, 1)}
+	first := &config{defaults: cfg.Defaults}
+	if err := first.settle(""); err != nil {
+		return nil, fmt.Errorf("%w: %w", backend.ErrInvalid, err)
+	}
+	n.current.Store(first)
+	var err error
+	n.published, err = dynconf.New(n.contact, settings.ConfigKey, dynconf.Options[string]{
+		Decode: n.decode,
+		Report: n.report,
+		Logger: cfg.Log,
 	})
 	if err != nil {
 		return nil, err
 	}
-	n.config = config
 	n.directory = registry.NewDirectory(n.contact, registry.DefaultDir, cfg.Log)
-	n.apply(cfg.Defaults)
-	config.Subscribe(func(_, now settings.Cluster) { n.apply(now) })
+	cfg.Level.Set(first.inForce.Level())
+	n.published.Subscribe(func(_, _ string) {
+		err := n.change(func(*config) {})
+		if err == nil {
+			return
+		}
+		// What is meant for all nodes counts more than what one was given for a while.
+		if !n.endOverride("what is published now can't be used below it: "+err.Error(), func(*Override) bool { return true }) {
+			cfg.Log.Error("the published config can't be put in force, what is in force stays", "error", err)
+		}
+	})
 	return n, nil
-}
-
-// apply makes a cluster config count.
-func (n *Node) apply(c settings.Cluster) {
-	n.cfg.Level.Set(c.Level())
-	if n.place == nil {
-		return
-	}
-	if err := n.place.update(func(node *registry.Node) { node.Config = hash(c) }); err != nil {
-		n.cfg.Log.Error("can't tell the applied config", "error", err)
-	}
 }
 
 // report tells others how the node stands with the published config and with
@@ -94,20 +103,11 @@ func (n *Node) report(r dynconf.Report) {
 	}
 }
 
-// hash names a config by what is in force, so that nodes that do the same show
-// the same, whatever was published or left to defaults.
-func hash(c settings.Cluster) string {
-	encoded, err := json.Marshal(c)
-	if err != nil {
-		return "" // strings and numbers can be encoded
-	}
-	return dynconf.Hash(encoded)
-}
-
 // A Listing is what others are told about a node that buyers come to.
 type Listing struct {
 	Addr        string    // where buyers' requests go
 	RPC         string    // where other nodes do
+	Ops         string    // where metrics and status are, "": nobody is told
 	Incarnation ulid.ULID // of the process
 	TTL         time.Duration
 
@@ -121,8 +121,8 @@ type Listing struct {
 func (n *Node) Register(l Listing) error {
 	config := registry.Config{
 		Node: registry.Node{
-			Addr: l.Addr, RPC: l.RPC, Incarnation: l.Incarnation.String(),
-			Proto: "http", Version: n.cfg.Version, Config: hash(n.config.Load()),
+			Addr: l.Addr, RPC: l.RPC, Ops: l.Ops, Incarnation: l.Incarnation.String(),
+			Proto: "http", Version: n.cfg.Version, Config: hash(n.InForce()),
 		},
 		TTL:    l.TTL,
 		Logger: n.cfg.Log,
@@ -133,7 +133,7 @@ func (n *Node) Register(l Listing) error {
 		return err
 	}
 	n.place = place
-	n.config.SetNode(dynconf.Node{ID: place.id()})
+	n.published.SetNode(dynconf.Node{ID: place.id()})
 	return nil
 }
 
@@ -147,7 +147,7 @@ func (n *Node) Directory() *registry.Directory { return n.directory }
 // Supervise makes the node one that records the versions of the cluster config, and
 // ends rollouts that fail.
 func (n *Node) Supervise() error {
-	versions, err := history.New(n.contact, settings.ConfigKey, history.Options{Check: n.config.Check, Logger: n.cfg.Log})
+	versions, err := history.New(n.contact, settings.ConfigKey, history.Options{Check: n.published.Check, Logger: n.cfg.Log})
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (n *Node) Supervise() error {
 		Key:     settings.ConfigKey,
 		History: versions,
 		Nodes:   n.directory,
-		Check:   n.config.Check,
+		Check:   n.published.Check,
 		Logger:  n.cfg.Log,
 	})
 	if err != nil {
@@ -166,15 +166,32 @@ func (n *Node) Supervise() error {
 	return nil
 }
 
+// Versions are those of the cluster config, Rollouts what is tried of it. Both are nil
+// unless the node supervises.
+func (n *Node) Versions() *history.History { return n.versions }
+
+// Rollouts is described at [Node.Versions].
+func (n *Node) Rollouts() *rollout.Controller { return n.rollouts }
+
+// ConfigFaults tells everything that is wrong with a cluster config, for people who edit
+// it; nil: it could be in force here.
+func (n *Node) ConfigFaults(raw []byte) []settings.ConfigFault {
+	return n.current.Load().defaults.Faults(raw)
+}
+
 // Run follows the cluster config and the nodes, and supervises if it is to, until
 // ctx ends; it logs when the store goes away and when it is back. Errors:
 // backend.ErrClosed for a store that was closed.
 func (n *Node) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return n.config.Run(ctx) })
+	group.Go(func() error { return n.published.Run(ctx) })
 	group.Go(func() error { return n.directory.Run(ctx) })
 	group.Go(func() error {
 		n.contact.tell(ctx, n.cfg.Log)
+		return nil
+	})
+	group.Go(func() error {
+		n.endOverrides(ctx)
 		return nil
 	})
 	if n.versions != nil {
@@ -192,7 +209,7 @@ func (n *Node) Published(ctx context.Context) (backend.Entry, error) {
 
 // Announce lists the node as soon as it can serve, until ctx ends.
 func (n *Node) Announce(ctx context.Context) error {
-	if await(ctx, n.config.Synced()) && await(ctx, n.directory.Synced()) {
+	if await(ctx, n.published.Synced()) && await(ctx, n.directory.Synced()) {
 		return n.place.run(ctx)
 	}
 	return nil

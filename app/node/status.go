@@ -23,7 +23,11 @@ type Status struct {
 	Store  StoreStatus   `json:"store"`
 	Node   *Registration `json:"node,omitempty"` // none if buyers do not come here
 	Config ConfigStatus  `json:"config"`
-	Nodes  Directory     `json:"nodes"`
+
+	// Settings is about the settings file; none if the process was started without.
+	Settings *settings.FileStatus `json:"settings,omitempty"`
+
+	Nodes Directory `json:"nodes"`
 }
 
 // StoreStatus tells how the process and the store get on, from what the store
@@ -58,6 +62,10 @@ type ConfigStatus struct {
 	// InForceHash names what is in force, fields from settings included: nodes
 	// with the same hash do the same. It is what nodes are listed with.
 	InForceHash string `json:"inForceHash"`
+
+	// Override is what was pushed to this node, and counts more than all else; nil if
+	// nothing was.
+	Override *Override `json:"override,omitempty"`
 
 	Source   dynconf.Source   `json:"source"` // store, rollout, or defaults: this process's own settings
 	Revision backend.Revision `json:"revision,omitempty"`
@@ -111,7 +119,7 @@ func (n *Node) Ready() error {
 	switch {
 	case n.draining.Load():
 		return errors.New("stopping")
-	case !isClosed(n.config.Synced()):
+	case !isClosed(n.published.Synced()):
 		return errors.New("starting: the cluster config has not been read yet")
 	case n.place != nil && n.place.status().Replaced:
 		return errors.New("replaced by another process at the same address; restart it, or give each its own --advertise")
@@ -124,7 +132,7 @@ func (n *Node) Ready() error {
 // AwaitReady waits until the node is ready, and listed if it is to be. It
 // returns context.Cause(ctx) when ctx ends first.
 func (n *Node) AwaitReady(ctx context.Context) error {
-	waits := []<-chan struct{}{n.config.Synced(), n.directory.Synced()}
+	waits := []<-chan struct{}{n.published.Synced(), n.directory.Synced()}
 	if n.place != nil {
 		waits = append(waits, n.place.ready())
 	}
@@ -165,10 +173,11 @@ func (n *Node) awaitOwnListing(ctx context.Context) error {
 
 // ConfigStatus tells which cluster config is in force.
 func (n *Node) ConfigStatus() ConfigStatus {
-	status, inForce := n.config.Status(), n.config.Load()
+	status, current := n.published.Status(), n.current.Load()
 	return ConfigStatus{
-		InForce:     inForce,
-		InForceHash: hash(inForce),
+		InForce:     current.inForce,
+		InForceHash: hash(current.inForce),
+		Override:    current.override,
 		Source:      status.Source,
 		Revision:    status.Revision,
 		Rollout:     status.Rollout,

@@ -4,14 +4,12 @@ import (
 	"runtime"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/seed27495941/seckill/app/node"
 )
 
 // A collector makes metrics of the status when it is asked for them, so that
 // the two never disagree.
 type collector struct {
-	status func() node.Status
+	status func() Status
 }
 
 // Describe implements prometheus.Collector. It names nothing, because what
@@ -40,8 +38,17 @@ func (c *collector) Collect(metrics chan<- prometheus.Metric) {
 	gauge("config_revision", "Store revision of the cluster config in force, 0 for the process's own settings.", float64(s.Config.Revision))
 	counter("config_applied_total", "Published cluster configs that were put in force.", s.Config.Applied)
 	counter("config_refusals_total", "Published cluster configs that were refused.", s.Config.Refused)
+	gauge("config_override", "Whether a config that was pushed to this node is in force.", one(s.Config.Override != nil))
+	if s.Settings != nil {
+		gauge("settings_refused", "Whether the settings file as it is now was refused, so that the old settings are in force.", one(s.Settings.Refusal != nil))
+		counter("settings_loads_total", "Times that the settings file was taken, at the start too.", s.Settings.Loads)
+		counter("settings_refusals_total", "Times that the settings file was refused.", s.Settings.Refusals)
+	}
 	if s.Node != nil {
 		gauge("registered", "Whether the node is listed, as far as it can know.", one(s.Node.Registered))
+	}
+	if s.Gate != nil {
+		collectGate(metrics, *s.Gate)
 	}
 	if s.Nodes.Synced {
 		gauge("nodes", "Nodes that are listed.", float64(s.Nodes.Listed))

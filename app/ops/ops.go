@@ -11,12 +11,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/node"
 )
 
+// A Status is what a process says about itself.
+type Status struct {
+	node.Status
+	Gate *gate.Status `json:"gate,omitempty"` // none if buyers do not come here
+}
+
 // New makes the service of a process from what it says about itself, and from
 // the metrics of its store.
-func New(status func() node.Status, store prometheus.Collector) http.Handler {
+func New(status func() Status, store prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A buyer is one visit.
@@ -67,7 +69,7 @@ func (b *buyer) ask(ctx context.Context, r *request) {
 			}
 			pause.Reset()
 		}
-		sleep(ctx, max(pause.NextBackOff(), a.wait+rand.N(a.wait/2+1)))
+		retry.Sleep(ctx, max(pause.NextBackOff(), a.wait+rand.N(a.wait/2+1)))
 	}
 }
 
@@ -100,15 +102,6 @@ func (b *buyer) leave(requests ...*request) {
 	}
 	if units > b.cfg.PerUser {
 		b.tally.violate("%s has got %d units, %d are allowed", b.user, units, b.cfg.PerUser)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // ReadBack reads every acknowledged order at every node, as its buyer, and returns
@@ -36,7 +38,7 @@ func (c *crowd) readBack(ctx context.Context, ack Ack) error {
 	for _, node := range c.cfg.Nodes {
 		a := c.client.find(ctx, node, token, ack.Order)
 		for a.again && ctx.Err() == nil {
-			sleep(ctx, max(a.wait, 100*time.Millisecond))
+			retry.Sleep(ctx, max(a.wait, 100*time.Millisecond))
 			a = c.client.find(ctx, node, token, ack.Order)
 		}
 		if ctx.Err() != nil {

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/internal/stores"
 )
 
 // A crowd asks all the time, each on a connection that is kept or on a new one for
@@ -130,6 +131,7 @@ func TestASuccessorThatDoesNotGetReadyChangesNothing(t *testing.T) {
 	for _, test := range []struct{ fault, reason string }{
 		{dies, "the new process ended before it was ready, its log says why: exit status 3"},
 		{hangs, "the new process was not ready within"},
+		{falls, "the new process ended before it was ready, its log says why: exit status 3"},
 	} {
 		t.Run(test.fault, func(t *testing.T) {
 			b := newBench(t)
@@ -193,6 +195,61 @@ func TestOnlyOneSuccessorAtATime(t *testing.T) {
 	require.NoError(t, os.WriteFile(warm, nil, 0o600))
 	b.awaitServing(second.pid())
 	b.requireEnd(first)
+}
+
+func TestOnlyOneUpgradeAtATime(t *testing.T) {
+	b := newBench(t)
+	first := b.first()
+	warm := filepath.Join(b.dir, "warm")
+	slow := b.script(warm)
+	done := make(chan int)
+	go func() {
+		pid, err := process.Upgrade(t.Context(), b.PIDFile, slow)
+		assert.NoError(t, err)
+		done <- pid
+	}()
+	b.await("a successor gets ready", func() bool { return b.logged("taking over") })
+	_, err := process.Upgrade(t.Context(), b.PIDFile, "")
+	require.ErrorContains(t, err, "an upgrade is under way already")
+	b.kill(first.pid(), syscall.SIGUSR2)
+	b.await("the signal is refused", func() bool { return b.logged("no upgrade") })
+	assert.Equal(t, first.pid(), b.ask())
+
+	require.NoError(t, os.WriteFile(warm, nil, 0o600))
+	pid := <-done
+	b.adopt(pid)
+	b.awaitServing(pid)
+	b.requireEnd(first)
+}
+
+// A process that was let in, and then took so long that the other one goes on, ends.
+func TestWhoWasGivenUpDoesNotServe(t *testing.T) {
+	b := newBench(t)
+	b.write(identify(t, os.Getpid()))
+	door, err := net.Listen("unixpacket", b.PIDFile+".sock")
+	require.NoError(t, err)
+	defer door.Close()
+	late := b.start()
+	conn, err := door.Accept()
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(patience)))
+	for _, step := range []struct{ hears, says string }{
+		{"succeed", `{"version":1,"verb":"offer"}`},
+		{"ready", `{"version":1,"verb":"proceed"}`},
+		{"serving", `{"version":1,"verb":"refused","reason":"it took too long"}`},
+	} {
+		heard := make([]byte, 4096)
+		n, err := conn.Read(heard)
+		require.NoError(t, err)
+		require.Contains(t, string(heard[:n]), step.hears)
+		_, err = io.WriteString(conn, step.says)
+		require.NoError(t, err)
+	}
+	b.await("it ends", late.hasEnded)
+	require.Error(t, late.err)
+	assert.True(t, b.logged(fmt.Sprintf("process %d does not hand over: it took too long", os.Getpid())))
+	assert.Equal(t, os.Getpid(), b.named())
 }
 
 func (b *bench) logged(text string) bool {
@@ -315,12 +372,33 @@ func TestIdleConnectionsAreClosedAtTheDeadline(t *testing.T) {
 	b.requireEnd(first)
 }
 
+// Who comes next takes its place in the cluster when the one before has gone: by then those
+// before that have to be gone too.
+func TestAProcessOutlivesTheOneBefore(t *testing.T) {
+	b := newBench(t)
+	first := b.first()
+	idle := b.dial()
+	idle.say(request)
+	idle.hear()
+	second := b.upgrade()
+	b.upgrade()
+	b.await("the second one is about to end", func() bool { return b.logged("waiting for the process before") })
+	_, err := process.Identify(second)
+	require.NoError(t, err, "it has ended before the first one")
+	require.NoError(t, idle.Close())
+	b.requireEnd(first)
+	b.await("the second one ends", func() bool {
+		_, err := process.Identify(second)
+		return err != nil
+	})
+}
+
 func TestListenersComeAndGo(t *testing.T) {
 	b := newBench(t)
-	gone, kept, added := freeAddress(t), b.at, freeAddress(t)
+	gone, kept, added := stores.FreeAddress(t), b.at, stores.FreeAddress(t)
 	b.Listen = map[string]string{"web": kept, "moved": gone}
 	first := b.first()
-	b.Listen = map[string]string{"web": kept, "moved": added, "new": freeAddress(t)}
+	b.Listen = map[string]string{"web": kept, "moved": added, "new": stores.FreeAddress(t)}
 	second := b.start()
 	b.awaitServing(second.pid())
 	b.requireEnd(first)
@@ -339,8 +417,9 @@ func (b *bench) stranger() int {
 	cmd := exec.Command("sleep", "600")
 	require.NoError(b, cmd.Start())
 	b.Cleanup(func() {
-		require.NoError(b, cmd.Process.Signal(syscall.Signal(0)), "the stranger was touched")
-		_ = cmd.Process.Kill() // it may have ended
+		_, err := process.Identify(cmd.Process.Pid)
+		require.NoError(b, err, "the stranger was touched") // a signal that it does not know would have ended it
+		_ = cmd.Process.Kill()                              // it may have ended
 		_ = cmd.Wait()
 	})
 	return cmd.Process.Pid

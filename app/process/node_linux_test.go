@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -22,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/internal/stores"
 )
 
 // patience bounds the wait for a condition. Nothing waits that long unless it fails.
@@ -46,7 +45,18 @@ const (
 const (
 	dies  = "dies"
 	hangs = "hangs"
+	falls = "falls" // dies between being let in and saying that it serves
 )
+
+// A falling handler ends the process when it begins to serve.
+type falling struct{ slog.Handler }
+
+func (f falling) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "listening" {
+		os.Exit(3)
+	}
+	return f.Handler.Handle(ctx, r)
+}
 
 func isNode() bool { return os.Getenv(nodeEnv) != "" }
 
@@ -62,6 +72,9 @@ func runNode() error {
 		}
 	}()
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil)).With("process", os.Getpid())
+	if os.Getenv(faultEnv) == falls {
+		log = slog.New(falling{log.Handler()})
+	}
 	stop, abort, release := process.Signals(context.Background())
 	defer release()
 	seat, err := process.TakeSeat(stop, process.SeatConfig{PIDFile: c.PIDFile, Log: log, ReadyTimeout: c.Ready})
@@ -82,7 +95,7 @@ func runNode() error {
 
 func warm(ctx context.Context) error {
 	switch fault := os.Getenv(faultEnv); fault {
-	case "":
+	case "", falls:
 		return nil
 	case dies:
 		os.Exit(3)
@@ -135,7 +148,7 @@ type bench struct {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{T: t, dir: shortDir(t), at: freeAddress(t)}
+	b := &bench{T: t, dir: stores.ShortDir(t), at: stores.FreeAddress(t)}
 	b.nodeConfig = nodeConfig{
 		Test: os.Getpid(), PIDFile: filepath.Join(b.dir, "pid"), Listen: map[string]string{"web": b.at},
 		Ready: patience, Drain: patience,
@@ -151,21 +164,6 @@ func newBench(t *testing.T) *bench {
 // logFile is a file and no pipe, because a pipe would end with the first node.
 func (b *bench) logFile() string { return filepath.Join(b.dir, "log") }
 
-// freeAddress has a port below those that the kernel hands out by itself, so that
-// nobody's connection gets it before a node does.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
-		if l, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, l.Close())
-			return addr
-		}
-	}
-	require.Fail(t, "no free port from 10000 to 19999")
-	return ""
-}
-
 // A started process is a child of the test.
 type started struct {
 	cmd   *exec.Cmd
@@ -174,6 +172,15 @@ type started struct {
 }
 
 func (s *started) pid() int { return s.cmd.Process.Pid }
+
+func (s *started) hasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
+}
 
 // start starts a node.
 func (b *bench) start(env ...string) *started {
@@ -302,14 +309,4 @@ func post(ctx context.Context, client *http.Client, url string) (pid int, err er
 		return 0, err
 	}
 	return strconv.Atoi(strings.TrimSpace(string(body)))
-}
-
-// shortDir is a directory that a socket's path, of a hundred bytes at most, can begin
-// with: TempDir's has the name of the test.
-func shortDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "seckill") //nolint:usetesting // TempDir is what it replaces
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return dir
 }

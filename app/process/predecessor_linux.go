@@ -127,7 +127,7 @@ func (p *predecessor) whileWanted(ctx context.Context) (context.Context, context
 	p.watched.Go(func() {
 		select {
 		case <-p.answered:
-			if p.isRefused() {
+			if isRefusal(p.answer) {
 				end(p.refused(p.answer))
 			}
 		case <-ctx.Done():
@@ -136,7 +136,7 @@ func (p *predecessor) whileWanted(ctx context.Context) (context.Context, context
 	return ctx, func() { end(nil) }
 }
 
-func (p *predecessor) isRefused() bool { return errors.As(p.answer, new(refusal)) }
+func isRefusal(answer error) bool { return errors.As(answer, new(refusal)) }
 
 func (p *predecessor) refused(why error) error {
 	return fmt.Errorf("process %d does not hand over: %w", p.pid, why)
@@ -158,7 +158,7 @@ func (p *predecessor) agree(ctx context.Context) error {
 		return context.Cause(ctx)
 	}
 	// One that hung up is stopping, or died. Then the address is this one's to answer.
-	if p.answer == nil || !p.isRefused() && p.endsSoon(ctx) {
+	if p.answer == nil || !isRefusal(p.answer) && p.endsSoon(ctx) {
 		return nil
 	}
 	return p.refused(p.answer)
@@ -177,15 +177,17 @@ func (p *predecessor) endsSoon(ctx context.Context) bool {
 	return false
 }
 
-// dismiss tells it that it can leave, and waits until it says that it does. Whatever
-// it says, this process serves.
-func (p *predecessor) dismiss(ctx context.Context) {
-	if p.wire.send(message{Verb: serving}) != nil {
-		return
+// dismiss tells it that it can leave, and waits until it says that it does, or is gone.
+// It may refuse, if this process took too long until it served: then it goes on, and
+// there is to be one process.
+func (p *predecessor) dismiss(ctx context.Context) error {
+	_ = p.wire.send(message{Verb: serving}) // if it fails there is an answer too
+	answer := hear(ctx, p.wire, leaving)
+	// One that hung up without a word has died, or its refusal was lost.
+	if answer != nil && ctx.Err() == nil && (isRefusal(answer) || !p.endsSoon(ctx)) {
+		return p.refused(answer)
 	}
-	ctx, cancel := context.WithTimeout(ctx, answerPatience)
-	defer cancel()
-	_, _, _ = p.wire.receive(ctx, leaving)
+	return nil
 }
 
 func (p *predecessor) close() {

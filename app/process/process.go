@@ -93,7 +93,10 @@ func (p Plan) begin(stop, life context.Context, fail context.CancelCauseFunc) ([
 	err := p.Seat.step(stop, p.Warm)
 	if err == nil {
 		services := p.serve(life, fail)
-		p.Seat.settle(stop, p.Log)
+		if err := p.Seat.settle(stop, p.Log); err != nil {
+			fail(err)
+			return services, err
+		}
 		return services, nil
 	}
 	if stop.Err() != nil {

@@ -110,13 +110,13 @@ func (s *Seat) step(ctx context.Context, warm func(context.Context) error) error
 }
 
 // settle tells the process before, and whoever looks for this one, that this one
-// serves now.
-func (s *Seat) settle(ctx context.Context, log *slog.Logger) {
+// serves now. An error is that the process before goes on.
+func (s *Seat) settle(ctx context.Context, log *slog.Logger) error {
 	if s.Succeeds() {
-		s.succession.settle(ctx)
-		return
+		return s.succession.settle(ctx)
 	}
 	notify(log, "READY=1")
+	return nil
 }
 
 // offer lets a successor in until ctx ends. retire is called, once, when one serves.

@@ -24,7 +24,7 @@ func (*succession) whileWanted(ctx context.Context) (context.Context, context.Ca
 	return context.WithCancel(ctx)
 }
 func (*succession) step(context.Context) error                          { return errUnsupported }
-func (*succession) settle(context.Context)                              {}
+func (*succession) settle(context.Context) error                        { return errUnsupported }
 func (*succession) offer(context.Context, []namedListener, func(error)) {}
 func (*succession) close(context.Context) error                         { return nil }
 

@@ -165,9 +165,12 @@ func (s *succession) whileWanted(ctx context.Context) (context.Context, context.
 func (s *succession) step(ctx context.Context) error { return s.predecessor.agree(ctx) }
 
 // settle makes this process the one that the file names. Serving is more important
-// than being found: if that fails there is no more to do than to say so.
-func (s *succession) settle(ctx context.Context) {
-	s.predecessor.dismiss(ctx)
+// than being found: if that fails there is no more to do than to say so. An error is that the
+// other process goes on.
+func (s *succession) settle(ctx context.Context) error {
+	if err := s.predecessor.dismiss(ctx); err != nil {
+		return err
+	}
 	err := s.listen() // first: whoever is named can be asked
 	if err == nil {
 		err = s.file.replace(ctx, s.predecessor.identity, s.self)
@@ -180,9 +183,10 @@ func (s *succession) settle(ctx context.Context) {
 	}
 	if err != nil {
 		s.cfg.Log.Error("serving, but not to be found by the PID file", "file", string(s.file), "error", err)
-		return
+		return nil
 	}
 	s.cfg.Log.Info("took over", "from", s.predecessor.pid)
+	return nil
 }
 
 func (s *succession) handedOver() bool {
@@ -195,9 +199,13 @@ func (s *succession) handedOver() bool {
 }
 
 // close takes the file and the socket away, unless they are another process's, or
-// about to be.
+// about to be. If another process has taken over, it waits first for the one before this one to end: for
+// the other, this one's end says that all before it have gone.
 func (s *succession) close(ctx context.Context) error {
 	if s.predecessor != nil {
+		if s.handedOver() {
+			s.outlive(ctx)
+		}
 		s.predecessor.close()
 	}
 	s.shut()
@@ -205,6 +213,20 @@ func (s *succession) close(ctx context.Context) error {
 		return nil
 	}
 	return s.file.remove(ctx, s.self)
+}
+
+// outlive waits for the process before to end.
+func (s *succession) outlive(ctx context.Context) {
+	select {
+	case <-s.predecessor.gone:
+		return
+	default:
+	}
+	s.cfg.Log.Info("waiting for the process before, which is not gone yet", "pid", s.predecessor.pid)
+	select {
+	case <-s.predecessor.gone:
+	case <-ctx.Done():
+	}
 }
 
 // shut lets nobody in any more.

@@ -1,126 +1,114 @@
-// Package admin is the operators' HTTP service.
+// Package admin is the operators' service: what they can look at and change, over
+// HTTP and, by the methods of [Service], for the pages of the console.
+//
+// Whoever calls a method is in its context (package access). Reading is for everybody
+// who is known; a method that changes something asks for the role it takes, and what
+// it does is written into the audit log, whichever way it was called.
+//
+// Errors of all methods are problems ([web.Problem]), whose codes are those of the
+// document.
 package admin
 
 import (
 	"context"
-	"errors"
+	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
-	"github.com/danielgtaylor/huma/v2"
+	"github.com/oklog/ulid/v2"
+	"google.golang.org/grpc"
 
+	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/admin/audit"
+	"github.com/seed27495941/seckill/app/gate/limit"
 	"github.com/seed27495941/seckill/app/node"
-	"github.com/seed27495941/seckill/app/web"
+	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/dynconf"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
-// New makes the service of a process that is a node.
-func New(version string, self *node.Node) http.Handler {
-	service := web.New("Flash sale administration", version, self.Ready)
-	a := &admin{self: self, directory: self.Directory()}
-	huma.Register(service, huma.Operation{
-		OperationID: "list-nodes",
-		Method:      http.MethodGet,
-		Path:        "/v1/nodes",
-		Summary:     "The nodes that are listed",
-		Description: "From this process's copy of the list, also while the store is away: see synced and stalenessSeconds.",
-	}, a.nodes)
-	huma.Register(service, huma.Operation{
-		OperationID: "get-config",
-		Method:      http.MethodGet,
-		Path:        "/v1/config",
-		Summary:     "The cluster config: what is published, what is in force, and where",
-	}, a.config)
-	return service
+// Figures tells how the sales stand that are open: a [sale.Desk], which may be one
+// that owns nothing.
+type Figures interface {
+	Figures(event ulid.ULID) (sale.Figures, bool)
+	AllFigures() map[ulid.ULID]sale.Figures
 }
 
-type admin struct {
-	self      *node.Node
+// A Config says what a service works with.
+type Config struct {
+	Version string
+	Store   backend.Store
+	Node    *node.Node // that supervises
+	Figures Figures
+	Access  *access.Access
+	Audit   *audit.Log
+	Log     *slog.Logger
+
+	// Diagnoser is what the store's driver can tell of the servers; nil: nothing.
+	Diagnoser backend.Diagnoser
+
+	// Dial makes the connection to another node's node-to-node address.
+	Dial func(addr string) (*grpc.ClientConn, error)
+}
+
+// A Service is what operators can do. It has to be Run, and is safe for concurrent
+// use.
+type Service struct {
+	cfg       Config
 	directory *registry.Directory
+	pages     http.Client // of other nodes
+	meter     meter
+	examiner  examiner
+	searches  *searches
+	warned    warned
+	refusals  *limit.Users // that are recorded, by who was refused
+
+	draining chan struct{}
+	drain    sync.Once
 }
 
-type nodeList struct {
-	Body struct {
-		Nodes    []listed `json:"nodes" nullable:"false"`
-		Problems []stray  `json:"problems,omitempty" nullable:"false" doc:"Keys among the nodes that are none"`
+// refusalsRecorded is how many of somebody's requests are in the audit log that the role
+// does not allow: it is no place for a program that tries again and again.
+var refusalsRecorded = limit.Limit{Tokens: 10, Per: time.Minute, Burst: 10}
 
-		Synced           bool    `json:"synced" doc:"Whether the list was read at all"`
-		StalenessSeconds float64 `json:"stalenessSeconds" doc:"Time since the store last confirmed the list"`
+// New makes the service of a process that is a node. Errors: none but for defects.
+func New(cfg Config) (*Service, error) {
+	refusals, err := limit.NewUsers(refusalsRecorded, 1000)
+	if err != nil {
+		return nil, err
+	}
+	return &Service{
+		cfg:       cfg,
+		refusals:  refusals,
+		directory: cfg.Node.Directory(),
+		pages: http.Client{
+			Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, ResponseHeaderTimeout: pagePatience},
+			Timeout:       pagePatience,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		searches: newSearches(),
+		draining: make(chan struct{}),
+	}, nil
+}
+
+// Run measures how fast sales go until ctx ends.
+func (s *Service) Run(ctx context.Context) error {
+	ticker := time.NewTicker(meterEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			s.meter.note(time.Now(), s.cfg.Figures.AllFigures())
+		}
 	}
 }
 
-type listed struct {
-	ID string `json:"id"`
-	registry.Node
-}
+// Drain ends the streams, which would go on for as long as somebody looks: the process
+// is about to stop.
+func (s *Service) Drain() { s.drain.Do(func() { close(s.draining) }) }
 
-type stray struct {
-	Key      string           `json:"key"`
-	Revision backend.Revision `json:"revision"`
-	Error    string           `json:"error"`
-}
-
-func (a *admin) nodes(context.Context, *struct{}) (*nodeList, error) {
-	list := &nodeList{}
-	list.Body.Nodes = []listed{}
-	for _, n := range a.directory.Nodes() {
-		list.Body.Nodes = append(list.Body.Nodes, listed{n.ID, n})
-	}
-	for _, p := range a.directory.Problems() {
-		list.Body.Problems = append(list.Body.Problems, stray{p.Key, p.Revision, p.Err.Error()})
-	}
-	if staleness := a.directory.Staleness(); staleness >= 0 {
-		list.Body.Synced, list.Body.StalenessSeconds = true, staleness.Seconds()
-	}
-	return list, nil
-}
-
-type config struct {
-	Body struct {
-		Published published         `json:"published" doc:"What the store has"`
-		Here      node.ConfigStatus `json:"here" doc:"What this process makes of it"`
-		Nodes     []applied         `json:"nodes" nullable:"false" doc:"What the listed nodes have in force"`
-	}
-}
-
-type published struct {
-	Exists   bool             `json:"exists"`
-	Revision backend.Revision `json:"revision,omitempty"`
-	Hash     string           `json:"hash,omitempty" doc:"Of the value"`
-	Value    string           `json:"value,omitempty" doc:"As it was written, whether it can be used or not"`
-	Error    string           `json:"error,omitempty" doc:"Why the store could not be asked"`
-}
-
-type applied struct {
-	ID          string `json:"id"`
-	InForceHash string `json:"inForceHash"`
-	Same        bool   `json:"same" doc:"Whether that is what this process has in force"`
-}
-
-func (a *admin) config(ctx context.Context, _ *struct{}) (*config, error) {
-	c := &config{}
-	c.Body.Published = a.published(ctx)
-	c.Body.Here = a.self.ConfigStatus()
-	c.Body.Nodes = []applied{}
-	for _, n := range a.directory.Nodes() {
-		c.Body.Nodes = append(c.Body.Nodes, applied{n.ID, n.Config, n.Config == c.Body.Here.InForceHash})
-	}
-	return c, nil
-}
-
-// published asks the store, but not for long: a page that shows what is in
-// force is of most use while the store is away.
-func (a *admin) published(ctx context.Context) published {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
-	defer cancel()
-	e, err := a.self.Published(ctx)
-	switch {
-	case errors.Is(err, backend.ErrNotFound):
-		return published{}
-	case err != nil:
-		return published{Error: err.Error()}
-	}
-	return published{Exists: true, Revision: e.Revision, Hash: dynconf.Hash(e.Value), Value: string(e.Value)}
-}
+// Draining is closed by Drain.
+func (s *Service) Draining() <-chan struct{} { return s.draining }

@@ -1,0 +1,222 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/web"
+)
+
+const (
+	// lookEvery is how often a stream looks whether something is new.
+	lookEvery = time.Second
+
+	// beatEvery is how often it says that it is there, whatever is new: the script takes
+	// three times that long for an interruption.
+	beatEvery = 2 * time.Second
+
+	// lookPatience bounds one look, so that the stream is not silent for longer.
+	lookPatience = 4 * time.Second
+)
+
+func wantsStream(r *http.Request) bool {
+	return strings.HasPrefix(r.Header.Get("Accept"), web.EventStream)
+}
+
+// mostStreams bounds how many pages of one user are told what is new: each is a connection.
+const mostStreams = 20
+
+// streams counts those that go on, by user. The zero value has none.
+type streams struct {
+	mu sync.Mutex
+	of map[string]int
+}
+
+// begin reports whether a user may have one more, which has to end then.
+func (s *streams) begin(user string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[user] == mostStreams {
+		return false
+	}
+	if s.of == nil {
+		s.of = map[string]int{}
+	}
+	s.of[user]++
+	return true
+}
+
+func (s *streams) end(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of[user]--; s.of[user] == 0 {
+		delete(s.of, user)
+	}
+}
+
+// A news is what a page is told: parts of it to be replaced, by their ids, and points of
+// its curve.
+type news struct {
+	parts map[string]string
+	point any  // those of the curve; nil: none
+	over  bool // there will be no more
+	made  time.Time
+}
+
+// shared are the looks that go on. All streams of a page, for users who see the same of
+// it, share one: the store is read once in lookEvery, however many look, and not at all when
+// nobody does. The zero value has none.
+type shared struct {
+	mu sync.Mutex
+	of map[string]*sharedLook // by page and role
+}
+
+// A sharedLook is what was seen last.
+type sharedLook struct {
+	streams int           // that share it; held under shared.mu
+	turn    chan struct{} // has room for who looks; the rest is that one's
+	began   time.Time
+	last    news
+	err     error
+}
+
+func (s *shared) join(key string) *sharedLook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.of[key]
+	if l == nil {
+		if s.of == nil {
+			s.of = map[string]*sharedLook{}
+		}
+		l = &sharedLook{turn: make(chan struct{}, 1)}
+		s.of[key] = l
+	}
+	l.streams++
+	return l
+}
+
+func (s *shared) leave(key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.of[key]; l.streams > 1 {
+		l.streams--
+		return
+	}
+	delete(s.of, key)
+}
+
+// fresh is for how long what was seen is not looked at again: a little less than
+// lookEvery, or a ticker that is early would find nothing new.
+const fresh = lookEvery * 9 / 10
+
+// see returns what was seen just now, by this stream or another one.
+func (l *sharedLook) see(ctx context.Context, look func() (news, error)) (news, error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return news{}, context.Cause(ctx)
+	}
+	if now := time.Now(); now.Sub(l.began) >= fresh {
+		l.began = now
+		l.last, l.err = look()
+		l.last.made = now
+	}
+	return l.last, l.err
+}
+
+// stream tells a page what is new, until it goes away or may not be told any more.
+func (p *page) stream(look func(ctx context.Context) (news, error)) error {
+	if !wantsStream(p.r) {
+		return web.NewProblem(http.StatusNotFound, "not_found", "There is no such page.")
+	}
+	if !p.streams.begin(p.who.Name) {
+		return web.NewProblem(http.StatusTooManyRequests, "throttled", "Too many of your pages are open.").With("Retry-After", "10")
+	}
+	defer p.streams.end(p.who.Name)
+	key := p.r.URL.Path + " " + string(p.who.Role)
+	seen := p.shared.join(key)
+	defer p.shared.leave(key)
+	to := web.NewStream(p.w)
+	glance, beat := time.NewTicker(lookEvery), time.NewTicker(beatEvery)
+	defer glance.Stop()
+	defer beat.Stop()
+	told, last := map[string]string{}, time.Time{}
+	for ok := to.Begin(); ok; {
+		n, err := seen.see(p.r.Context(), func() (news, error) { return p.look(look) })
+		if err != nil {
+			return nil // the page says that it is told nothing, and comes back
+		}
+		if fresh := changes(told, n.parts); len(fresh) > 0 {
+			ok = to.Event("parts", fresh)
+		}
+		if n.point != nil && n.made.After(last) {
+			ok = ok && to.Event("point", n.point)
+		}
+		last = n.made
+		if n.over {
+			to.Event("over", nil)
+			return nil
+		}
+		select {
+		case <-p.r.Context().Done():
+			return nil
+		case <-p.cfg.Service.Draining():
+			return nil
+		case <-beat.C:
+			ok = ok && to.Event("beat", nil)
+		case <-glance.C:
+		}
+		ok = ok && p.cfg.Access.Still(p.r.Context(), access.Viewer)
+	}
+	return nil
+}
+
+// look looks once, for a bounded time. It goes on when the page goes away: others share
+// what is seen.
+func (p *page) look(look func(ctx context.Context) (news, error)) (news, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(p.r.Context()), lookPatience)
+	defer cancel()
+	n, err := look(ctx)
+	if err != nil {
+		return news{}, err
+	}
+	if n.parts == nil {
+		n.parts = map[string]string{}
+	}
+	n.parts["store-state"], err = p.views.part(layout, "store-state", p.storeState())
+	return n, err
+}
+
+// changes are the parts that are not as they were told last; they are told from now on.
+func changes(told, now map[string]string) map[string]string {
+	fresh := map[string]string{}
+	for id, html := range now {
+		if last, ok := told[id]; !ok || last != html {
+			fresh[id], told[id] = html, html
+		}
+	}
+	return fresh
+}
+
+// parts makes parts of a page by their templates. A part whose id is not its template's
+// name is named as template:id.
+func (p *page) parts(view string, data any, names ...string) (news, error) {
+	n := news{parts: map[string]string{}}
+	for _, name := range names {
+		template, id, other := strings.Cut(name, ":")
+		if !other {
+			id = template
+		}
+		html, err := p.views.part(view, template, data)
+		if err != nil {
+			return news{}, err
+		}
+		n.parts[id] = html
+	}
+	return n, nil
+}

@@ -9,10 +9,15 @@ import (
 	"net"
 	"net/http"
 
-	"github.com/seed27495941/seckill/app/admin"
+	"github.com/oklog/ulid/v2"
+
+	"github.com/seed27495941/seckill/app/control"
+	"github.com/seed27495941/seckill/app/gate"
+	"github.com/seed27495941/seckill/app/gate/blacklist"
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/ops"
 	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/app/tracing"
 	"github.com/seed27495941/seckill/backend"
@@ -23,6 +28,7 @@ import (
 // Options say what a process is.
 type Options struct {
 	Settings settings.Settings
+	Loaded   settings.Loaded // where Settings came from, to follow their file
 	Store    backend.Store
 	Version  string
 	Log      *slog.Logger
@@ -30,6 +36,10 @@ type Options struct {
 
 	API   bool // serve buyers
 	Admin bool // serve operators
+
+	// FirstPassword is told the password of the first operator, if this process made that
+	// one: see [access.Config]. Needed where Admin is.
+	FirstPassword func(user, oneTime string)
 
 	// Ready is called, if given, once everything is ready for the first time.
 	Ready func(Addresses)
@@ -47,6 +57,7 @@ type Addresses struct {
 // abort ends, at once. See [process.Run]. All addresses are taken before
 // anything is said to anybody.
 func Run(stop, abort context.Context, o Options) error {
+	diagnoser, _ := o.Store.(backend.Diagnoser)
 	measured := metrics.New(o.Store)
 	o.Store = measured
 	if o.Settings.Trace.Endpoint != "" {
@@ -58,10 +69,10 @@ func Run(stop, abort context.Context, o Options) error {
 		// Keys name nodes and sales, never buyers.
 		o.Store = trace.New(measured, spans.Provider(), trace.Options{System: o.Settings.Backend, WholeKeys: true})
 	}
-	return run(stop, abort, o, measured)
+	return run(stop, abort, o, measured, diagnoser)
 }
 
-func run(stop, abort context.Context, o Options, measured *metrics.Store) (err error) {
+func run(stop, abort context.Context, o Options, measured *metrics.Store, diagnoser backend.Diagnoser) (err error) {
 	n, err := node.New(node.Config{
 		Store:    o.Store,
 		Backend:  o.Settings.Backend,
@@ -73,22 +84,29 @@ func run(stop, abort context.Context, o Options, measured *metrics.Store) (err e
 	if err != nil {
 		return err
 	}
+	file, err := settings.NewFile(o.Loaded, n.SetDefaults, o.Log)
+	if err != nil {
+		return err
+	}
 	seat, err := process.TakeSeat(stop, process.SeatConfig{PIDFile: o.Settings.PIDFile, Log: o.Log})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, seat.Close(abort)) }()
-	b := &builder{Options: o, seat: seat, node: n, measured: measured}
-	if err := b.build(abort); err != nil {
+	b := &builder{Options: o, seat: seat, node: n, file: file, measured: measured, diagnoser: diagnoser, sources: control.Sources{"settings": file.Reload}}
+	if err := b.build(stop, abort); err != nil {
+		if stop.Err() != nil {
+			err = nil // it was not to be
+		}
 		return errors.Join(err, b.close())
 	}
 	return process.Run(stop, abort, process.Plan{
 		Log:          o.Log,
 		Servers:      b.servers,
-		Background:   append(b.background, n.Run, b.tellReady),
+		Background:   append(b.background, n.Run, file.Run, b.tellReady),
 		Announced:    b.announced,
 		Seat:         seat,
-		Warm:         n.AwaitReady,
+		Warm:         b.awaitReady,
 		Draining:     b.drain,
 		DrainTimeout: o.Settings.DrainTimeout,
 	})
@@ -99,7 +117,17 @@ type builder struct {
 	Options
 	seat       *process.Seat
 	node       *node.Node
+	desk       *sale.Desk // nil: this process has nothing to do with sales
+	own        ulid.ULID  // incarnation under which it is listed, if buyers come to it
+	file       *settings.File
+	sources    control.Sources // that can be loaded again
 	measured   *metrics.Store
+	diagnoser  backend.Diagnoser // nil: the store's driver has none
+	gate       *gate.Gate        // nil: buyers do not come here, as the following
+	ready      func() error      // why they should not, in words for them
+	blacklist  *blacklist.List   // nil too: there is no file
+	shared     <-chan struct{}   // closed when the gate has a share of the cluster's rates
+	drained    <-chan struct{}   // closed when it will have none: see drained
 	servers    []process.Server
 	background []process.Task
 	announced  []process.Task
@@ -108,22 +136,26 @@ type builder struct {
 	closers    []io.Closer // of listeners, should the rest fail
 }
 
-func (b *builder) build(ctx context.Context) (err error) {
+// build takes what the process needs. ctx is the process's life; stop ends before, when
+// it is told to stop.
+func (b *builder) build(stop, ctx context.Context) (err error) {
 	if b.API {
-		if err := b.sell(ctx); err != nil {
+		if err := b.sell(stop, ctx); err != nil {
 			return err
 		}
 	}
 	if b.Admin {
-		if err := b.node.Supervise(); err != nil {
-			return err
-		}
-		if b.addresses.Admin, err = b.serve(ctx, "admin", b.Settings.Admin, admin.New(b.Version, b.node)); err != nil {
+		if err := b.administer(ctx); err != nil {
 			return err
 		}
 	}
-	b.addresses.Ops, err = b.serve(ctx, "ops", b.Settings.Ops, ops.New(b.node.Status, b.measured))
-	return err
+	if b.addresses.Ops, err = b.serve(ctx, "ops", b.Settings.Ops, ops.New(b.status, b.measured)); err != nil {
+		return err
+	}
+	if b.API {
+		return b.register()
+	}
+	return nil
 }
 
 func (b *builder) serve(ctx context.Context, name string, at settings.Listener, handler http.Handler) (net.Addr, error) {
@@ -138,15 +170,48 @@ func (b *builder) serve(ctx context.Context, name string, at settings.Listener, 
 
 // tellReady calls Ready when it is time.
 func (b *builder) tellReady(ctx context.Context) error {
-	if b.node.AwaitReady(ctx) == nil && b.Ready != nil {
+	if b.awaitReady(ctx) == nil && b.Ready != nil {
 		b.Ready(b.addresses)
 	}
 	return nil
 }
 
+// awaitReady waits until the process can serve as well as any other one: at a place that
+// an operator has drained, not at all.
+func (b *builder) awaitReady(ctx context.Context) error {
+	if err := b.node.AwaitReady(ctx); err != nil || b.shared == nil {
+		return err
+	}
+	select {
+	case <-b.shared:
+		return nil
+	case <-b.drained:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// status is what the process says about itself.
+func (b *builder) status() ops.Status {
+	s := ops.Status{Status: b.node.Status()}
+	s.Settings = b.file.Status()
+	if b.gate != nil {
+		at := b.gate.Status()
+		s.Gate = &at
+		if err := b.ready(); err != nil {
+			s.Ready, s.NotReady = false, err.Error()
+		}
+	}
+	return s
+}
+
 // drain is called when the process is about to stop. If another one answers at its
 // address by now, buyers need not know.
 func (b *builder) drain() {
+	if b.gate != nil {
+		b.gate.Drain()
+	}
 	if b.seat.HandedOver() {
 		b.node.Leave()
 	} else {

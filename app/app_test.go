@@ -9,21 +9,25 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-	"go.uber.org/goleak"
 
 	"github.com/seed27495941/seckill/app"
+	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/admin/access/password"
 	"github.com/seed27495941/seckill/app/identity"
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
+	"github.com/seed27495941/seckill/internal/stores"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { stores.Main(m, stores.Roles{"seller": seller}) }
 
 // A running process, with all services, on a store that can be cut off.
 type running struct {
@@ -31,6 +35,9 @@ type running struct {
 	client http.Client
 	store  *memory.Store
 	at     app.Addresses
+	token  string        // of an operator
+	in     backend.Store // that it is in
+	stop   func()        // ends it before the test does
 }
 
 func options(t *testing.T, store *memory.Store) app.Options {
@@ -39,10 +46,12 @@ func options(t *testing.T, store *memory.Store) app.Options {
 	require.NoError(t, err)
 	s.Backend = settings.Memory
 	s.Identity.KeysFile = keysFile(t)
+	s.Config.RateLimit.PerUser = settings.UserRate{Requests: 1e6, Seconds: 1, Burst: 1e6}
+	s.Config.CircuitBreaker = settings.CircuitBreaker{CPU: 100, Latency: 3_600_000} // the machine may be as busy as it is
 	s.API.Bind, s.Admin.Bind, s.Ops.Bind, s.RPC.Bind = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	return app.Options{
 		Settings: s, Store: store, Version: "v1", API: true, Admin: true,
-		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar),
+		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar), FirstPassword: func(_, _ string) {},
 	}
 }
 
@@ -69,17 +78,33 @@ func startWith(t *testing.T, change func(o *app.Options)) *running {
 	ready := make(chan app.Addresses, 1)
 	o.Ready = func(at app.Addresses) { ready <- at }
 	change(&o)
+	r.in = o.Store
 
 	abort := context.WithoutCancel(t.Context()) // that one ends before the test's cleanup
 	ctx, cancel := context.WithCancel(abort)
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(ctx, abort, o) }()
-	t.Cleanup(func() {
+	r.stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(t, <-ended)
 	})
+	t.Cleanup(r.stop)
 	r.at = <-ready
+	if r.at.Admin != nil {
+		r.letIn()
+	}
 	return r
+}
+
+// letIn makes a token for the test, once there is an operator.
+func (r *running) letIn() {
+	r.Helper()
+	accounts := access.NewAccounts(r.in, password.New(password.Recommended()))
+	require.Eventually(r, func() bool {
+		var err error
+		r.token, _, err = accounts.CreateToken(r.Context(), "admin", "tests", access.Admin, time.Time{})
+		return err == nil
+	}, 10*time.Second, time.Millisecond)
 }
 
 // An answer is what a service said.
@@ -91,14 +116,26 @@ type answer struct {
 
 func (r *running) do(method string, at net.Addr, path string) answer {
 	r.Helper()
-	req, err := http.NewRequestWithContext(r.Context(), method, "http://"+at.String()+path, http.NoBody)
+	return r.send(method, at, path, "")
+}
+
+// send is do with a body, of JSON.
+func (r *running) send(method string, at net.Addr, path, body string) answer {
+	r.Helper()
+	req, err := http.NewRequestWithContext(r.Context(), method, "http://"+at.String()+path, strings.NewReader(body))
 	require.NoError(r, err)
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if at == r.at.Admin {
+		req.Header.Set("Authorization", "Bearer "+r.token)
+	}
 	resp, err := r.client.Do(req)
 	require.NoError(r, err)
 	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
+	text, err := io.ReadAll(resp.Body)
 	require.NoError(r, err)
-	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), string(body)}
+	return answer{resp.StatusCode, resp.Header.Get("Content-Type"), string(text)}
 }
 
 func (r *running) get(at net.Addr, path string) string {
@@ -168,7 +205,7 @@ func TestRefusalsAreProblems(t *testing.T) {
 		method, path string
 		status       int
 	}{
-		{http.MethodGet, "/nothing", http.StatusNotFound},
+		{http.MethodGet, "/v1/nothing", http.StatusNotFound},
 		{http.MethodPost, "/v1/nodes", http.StatusMethodNotAllowed},
 	} {
 		a := r.do(test.method, r.at.Admin, test.path)

@@ -12,6 +12,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/control"
 	"github.com/seed27495941/seckill/app/identity"
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/app/payment"
@@ -27,7 +28,7 @@ const handOver = 5 * time.Second
 
 // sell makes the process a node that buyers come to: it is listed, owns slots, and
 // answers buyers and other nodes.
-func (b *builder) sell(abort context.Context) error {
+func (b *builder) sell(stop, abort context.Context) error {
 	incarnation := ulid.Make()
 	dial, err := peer.NewDialer(b.Settings.RPC.TLS)
 	if err != nil {
@@ -41,16 +42,21 @@ func (b *builder) sell(abort context.Context) error {
 		Dial:        dial,
 		Logger:      b.Log,
 	})
-	if err := b.answerNodes(abort, desk); err != nil {
+	b.node.FollowConfig(func(c settings.Cluster) {
+		desk.SetPayWithin(time.Duration(c.Payment.Deadline) * time.Second)
+		desk.SetWaiting(c.Pools.Waiting)
+	})
+	if err := b.answerNodes(abort, incarnation, desk); err != nil {
 		return err
 	}
 	goods := catalogue.New(b.Store, b.Log)
+	if err := b.admit(stop, incarnation, desk, goods); err != nil {
+		return err
+	}
 	if err := b.answerBuyers(abort, desk, goods); err != nil {
 		return err
 	}
-	if err := b.register(incarnation); err != nil {
-		return err
-	}
+	b.desk, b.own = desk, incarnation
 	b.background = append(b.background, desk.Run, goods.Run)
 	b.announced = append(b.announced, func(ctx context.Context) error {
 		if goods.AwaitSynced(ctx) == nil {
@@ -62,17 +68,14 @@ func (b *builder) sell(abort context.Context) error {
 }
 
 // answerBuyers takes the address that buyers come to.
-func (b *builder) answerBuyers(ctx context.Context, desk *sale.Desk, goods *catalogue.Catalogue) error {
-	buyers, err := b.identity()
-	if err != nil {
-		return err
-	}
+func (b *builder) answerBuyers(ctx context.Context, desk *sale.Desk, goods *catalogue.Catalogue) (err error) {
+	b.ready = func() error { return b.readyToSell(goods) }
 	config := api.Config{
 		Version:   b.Version,
-		Ready:     func() error { return b.readyToSell(goods) },
+		Ready:     b.ready,
 		Seller:    desk,
 		Catalogue: goods,
-		Identity:  buyers,
+		Gate:      b.gate,
 		Log:       b.Log,
 	}
 	if file := b.Settings.Payment.SecretFile; file != "" {
@@ -82,6 +85,7 @@ func (b *builder) answerBuyers(ctx context.Context, desk *sale.Desk, goods *cata
 	}
 	service := api.New(config)
 	b.draining = append(b.draining, service.Drain)
+	b.node.FollowConfig(func(c settings.Cluster) { service.SetStreams(c.Pools.Streams) })
 	b.addresses.API, err = b.serve(ctx, "api", b.Settings.API, service)
 	return err
 }
@@ -94,7 +98,7 @@ func (b *builder) readyToSell(goods *catalogue.Catalogue) error {
 	if goods.Staleness() < 0 {
 		return errors.New("starting: the events have not been read yet")
 	}
-	return nil
+	return b.gate.Ready()
 }
 
 // identity has the keys that buyers' tokens are signed with.
@@ -111,13 +115,15 @@ func (b *builder) identity() (*identity.Verifier, error) {
 	return verifier, nil
 }
 
-// answerNodes takes the address that other nodes ask questions at.
-func (b *builder) answerNodes(ctx context.Context, desk *sale.Desk) error {
+// answerNodes takes the address that other nodes ask questions at, and operators tell
+// this one something.
+func (b *builder) answerNodes(ctx context.Context, incarnation ulid.ULID, desk *sale.Desk) error {
 	server, err := peer.NewServer(b.Settings.RPC.TLS)
 	if err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
 	desk.Serve(server)
+	control.Register(server, incarnation, b.node, b.sources)
 	listener, err := b.listenRPC(ctx)
 	if err != nil {
 		return err
@@ -150,7 +156,8 @@ func (b *builder) listenRPC(ctx context.Context) (net.Listener, error) {
 	return listener, nil
 }
 
-func (b *builder) register(incarnation ulid.ULID) error {
+// register says what others are told about the node, once all its addresses are taken.
+func (b *builder) register() error {
 	addr, err := b.Settings.API.Reachable(b.addresses.API, "--advertise")
 	if err != nil {
 		return err
@@ -159,7 +166,18 @@ func (b *builder) register(incarnation ulid.ULID) error {
 	if err != nil {
 		return err
 	}
-	return b.node.Register(node.Listing{Addr: addr, RPC: rpc, Incarnation: incarnation, TTL: b.Settings.Node.TTL, Vacated: b.seat.Vacated()})
+	return b.node.Register(node.Listing{Addr: addr, RPC: rpc, Ops: b.opsAddress(), Incarnation: b.own, TTL: b.Settings.Node.TTL, Vacated: b.seat.Vacated()})
+}
+
+// opsAddress is where monitoring is told to look, "" if it can't be told: nothing else
+// depends on it.
+func (b *builder) opsAddress() string {
+	address, err := b.Settings.Ops.Reachable(b.addresses.Ops, "--ops-advertise")
+	if err != nil {
+		b.Log.Warn("monitoring is not told where this node is", "because", err)
+		return ""
+	}
+	return address
 }
 
 // rpcAddress is where other nodes are told to ask this one. If buyers come from

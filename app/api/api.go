@@ -12,7 +12,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
 
-	"github.com/seed27495941/seckill/app/identity"
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/sale/ledger"
@@ -37,13 +37,8 @@ type Seller interface {
 	Lookup(ctx context.Context, event, order ulid.ULID) (ledger.Order, error)
 	OrdersOfAll(ctx context.Context, user string) ([]sale.EventOrders, error)
 	Figures(event ulid.ULID) (sale.Figures, bool)
+	Refused(event ulid.ULID, reason string)
 	Subscribe(event ulid.ULID, f func()) (stop func())
-}
-
-// An Identity tells who sends a token: an [identity.Verifier]. Its errors are told to
-// them.
-type Identity interface {
-	Verify(token string) (identity.Claims, error)
 }
 
 // Payments tells the payment service from others, by what it signs: a
@@ -58,8 +53,9 @@ type Config struct {
 	Ready     func() error // why it should not get requests at present, in words for strangers
 	Seller    Seller
 	Catalogue *catalogue.Catalogue
-	Identity  Identity // nil: nobody can be told from others, so nobody can order
-	Payments  Payments // nil: none are taken
+	Gate      *gate.Gate // that requests have to pass
+	Payments  Payments   // nil: none are taken
+	Streams   int        // how many there may be at once
 	Log       *slog.Logger
 }
 
@@ -70,19 +66,19 @@ type Service struct {
 
 	draining chan struct{}
 	drain    sync.Once
-	room     chan struct{} // holds a token for each stream
+	streams  streams
 	feeds    feeds
 }
 
 // New makes the service.
 func New(cfg Config) *Service {
 	s := &Service{
-		Service:  web.New("Flash sale", cfg.Version, cfg.Ready),
+		Service:  web.New("Flash sale", cfg.Version, cfg.Ready, guard(cfg.Gate)),
 		cfg:      cfg,
 		draining: make(chan struct{}),
-		room:     make(chan struct{}, maxStreams),
 	}
-	s.feeds = feeds{look: s.look, subscribe: cfg.Seller.Subscribe, all: map[ulid.ULID]*feed{}}
+	s.SetStreams(cfg.Streams)
+	s.feeds = feeds{look: s.look, pace: s.pace, subscribe: cfg.Seller.Subscribe, all: map[ulid.ULID]*feed{}}
 	s.describe()
 	s.addPages()
 	s.addOrders()
@@ -95,6 +91,7 @@ func New(cfg Config) *Service {
 		Tags:        []string{"events"},
 		Summary:     "The time that sales go by",
 		Description: "Countdowns should go by it, not by the clock of the buyer's device.",
+		Responses:   s.refusals(gate.Public),
 	}, now)
 	return s
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/backend/memory"
@@ -28,9 +29,14 @@ func BenchmarkPlaceOrder(b *testing.B) {
 	stores.Start(b, c.Run)
 	require.NoError(b, c.AwaitSynced(b.Context()))
 	d := newDoor(b)
+	admits, err := gate.New(gate.Config{
+		Identity: d.identity, Events: c, Cluster: wide(), Log: silent, CPU: func() (float64, error) { return 0, nil },
+	})
+	require.NoError(b, err)
+	admits.SetShare(1)
 	service := api.New(api.Config{
 		Version: "v1", Ready: func() error { return nil }, Seller: &scripted{order: aPaidOrder(), created: true}, Catalogue: c,
-		Identity: d.identity, Log: silent,
+		Gate: admits, Log: silent,
 	})
 	const body = `{"quantity":1,"request_id":"01K9ZZZZZZZZZZZZZZZZZZZZZ1"}`
 	template := request{method: http.MethodPost, path: "/v1/events/" + e.ID.String() + "/orders", as: "ann", body: body}.make(b, d)

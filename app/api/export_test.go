@@ -1,6 +1,14 @@
 package api
 
-import "github.com/seed27495941/seckill/app/web"
+import (
+	"maps"
+
+	"github.com/seed27495941/seckill/app/gate"
+	"github.com/seed27495941/seckill/app/web"
+)
+
+// Kinds are what the gate is told of the routes.
+func Kinds() map[string]gate.Kind { return maps.Clone(kinds) }
 
 // ReadPlain reads a demand the short way, ReadAny the long one.
 func ReadPlain(body []byte) (quantity int64, request string, ok bool) {
@@ -13,6 +21,3 @@ func ReadAny(body []byte) (quantity int64, request string, refusal *web.Problem)
 	d, refusal := decode[demand](body)
 	return d.Quantity, d.RequestID, refusal
 }
-
-// SetRoom sets how many streams there may be, while there are none.
-func (s *Service) SetRoom(streams int) { s.room = make(chan struct{}, streams) }

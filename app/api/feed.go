@@ -7,11 +7,21 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 )
 
-// pace is how long it is at least from one change of figures that is told to the next.
-const pace = 500 * time.Millisecond
+// usualPace is how long it is at least from one change of figures that is told to the
+// next, unless operators say that what is shown may be older.
+const usualPace = 500 * time.Millisecond
+
+// pace is what it is for an event at present.
+func (s *Service) pace(event ulid.ULID) time.Duration {
+	if s.cfg.Gate.Switches(event).Cached {
+		return gate.CachedAge
+	}
+	return usualPace
+}
 
 // A State is what streams tell of an event.
 type State struct {
@@ -36,6 +46,7 @@ type look func(event ulid.ULID) (state State, ok bool, changed <-chan struct{})
 // feeds are one feed for each event that somebody follows.
 type feeds struct {
 	look      look
+	pace      func(event ulid.ULID) time.Duration
 	subscribe func(event ulid.ULID, f func()) (stop func()) // to figures
 
 	mu  sync.Mutex
@@ -68,11 +79,11 @@ func (f *feeds) follow(event ulid.ULID) *feed {
 	ctx, end := context.WithCancel(context.Background())
 	one := &feed{event: event, followers: 1, end: end, nudged: make(chan struct{}, 1), ended: make(chan struct{}), moved: make(chan struct{})}
 	stop := f.subscribe(event, one.nudge)
-	changed := one.update(f.look)
+	changed := one.update(f.look, true)
 	go func() {
 		defer close(one.ended)
 		defer stop()
-		one.run(ctx, f.look, changed)
+		one.run(ctx, f, changed)
 	}()
 	f.all[event] = one
 	return one
@@ -101,9 +112,9 @@ func (f *feed) nudge() {
 	}
 }
 
-// run looks again whenever there may be something new: at figures not too often, at
-// the catalogue at once.
-func (f *feed) run(ctx context.Context, look look, changed <-chan struct{}) {
+// run looks again whenever there may be something new: at the catalogue at once, at
+// figures not too often.
+func (f *feed) run(ctx context.Context, all *feeds, changed <-chan struct{}) {
 	last, due := time.Now(), time.NewTimer(0)
 	defer due.Stop()
 	for {
@@ -111,20 +122,25 @@ func (f *feed) run(ctx context.Context, look look, changed <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-f.nudged:
-			due.Reset(time.Until(last.Add(pace)))
-			continue
 		case <-changed:
+			changed = f.update(all.look, false)
 		case <-due.C:
+			changed, last = f.update(all.look, true), time.Now()
+			continue
 		}
-		changed, last = f.update(look), time.Now()
+		due.Reset(time.Until(last.Add(all.pace(f.event))))
 	}
 }
 
-// update looks at the event, and says what is closed when it has to be done again.
-func (f *feed) update(look look) (changed <-chan struct{}) {
+// update looks at the event, and says what is closed when it has to be done again. That
+// nothing but figures has changed is news only if it is time for figures.
+func (f *feed) update(look look, figures bool) (changed <-chan struct{}) {
 	state, ok, changed := look(f.event)
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !figures && state.Phase == f.state.Phase {
+		state.Stock = f.state.Stock
+	}
 	if ok == f.ok && state.Phase == f.state.Phase && state.sameStock(f.state) {
 		return changed
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
@@ -67,26 +68,21 @@ const idempotencyHeader = "Idempotency-Key"
 
 // placeOrder is the one path that has to be fast.
 func (s *Service) placeOrder(w http.ResponseWriter, r *http.Request) {
-	user, refusal := s.identify(r.Header.Get("Authorization"))
-	if refusal != nil {
-		refusal.Write(w)
-		return
-	}
 	e, refusal := s.event(r.PathValue("id"))
 	if refusal != nil {
 		refusal.Write(w)
 		return
 	}
-	d, refusal := readDemand(w, r, user)
+	d, refusal := readDemand(w, r)
 	if refusal != nil {
-		refusal.Write(w)
+		s.refuse(w, e.ID, refusal)
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	o, created, err := s.cfg.Seller.Order(ctx, e.ID, d)
 	if err != nil {
-		s.verdict(ctx, err).Write(w)
+		s.refuse(w, e.ID, s.verdict(ctx, err))
 		return
 	}
 	status := http.StatusOK
@@ -96,6 +92,12 @@ func (s *Service) placeOrder(w http.ResponseWriter, r *http.Request) {
 	view := newOrder(e, o)
 	w.Header().Set("Location", "/v1/orders/"+view.ID)
 	writeJSON(w, status, view)
+}
+
+// refuse answers with why there is no order, and counts it.
+func (s *Service) refuse(w http.ResponseWriter, event ulid.ULID, why *web.Problem) {
+	s.cfg.Seller.Refused(event, why.Code)
+	why.Write(w)
 }
 
 // event finds an event by what a path says. An id that is none is that of no event.
@@ -120,7 +122,7 @@ func (s *Service) find(id ulid.ULID, without code) (event.Event, *web.Problem) {
 	return event.Event{}, problem(without, "")
 }
 
-func readDemand(w http.ResponseWriter, r *http.Request, user string) (ledger.Demand, *web.Problem) {
+func readDemand(w http.ResponseWriter, r *http.Request) (ledger.Demand, *web.Problem) {
 	body, refusal := readBody(w, r)
 	if refusal != nil {
 		return ledger.Demand{}, refusal
@@ -135,7 +137,7 @@ func readDemand(w http.ResponseWriter, r *http.Request, user string) (ledger.Dem
 	if refusal != nil {
 		return ledger.Demand{}, refusal
 	}
-	d := ledger.Demand{User: user, Request: request, Quantity: sent.Quantity}
+	d := ledger.Demand{User: gate.UserOf(r.Context()), Request: request, Quantity: sent.Quantity}
 	if d.Quantity < 1 || d.Quantity > record.MaxQuantity {
 		return d, invalidAt("body.quantity", fmt.Sprintf("%d, expected 1 to %d", d.Quantity, record.MaxQuantity))
 	}
@@ -225,7 +227,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // describeOrder is the operation that placeOrder is.
 func (s *Service) describeOrder() *huma.Operation {
 	order := map[string]*huma.MediaType{"application/json": {Schema: s.schema(reflect.TypeFor[Order]())}}
-	responses := s.refusals(unauthenticated, forbidden, noSuchEvent, soldOut, limitReached, notStarted, ended, suspended,
+	responses := s.refusals(gate.Order, noSuchEvent, soldOut, limitReached, notStarted, ended, suspended,
 		tooLarge, unsupported, invalid, requestReused, busy, undecided)
 	maps.Copy(responses, map[string]*huma.Response{
 		"201": {Description: "There is a new order", Content: order, Headers: map[string]*huma.Header{

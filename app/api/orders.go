@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
@@ -17,27 +18,26 @@ import (
 
 func (s *Service) addOrders() {
 	s.Handle(s.describeOrder(), http.HandlerFunc(s.placeOrder))
-	private := huma.Middlewares{s.authenticate}
 	huma.Register(s, huma.Operation{
 		OperationID: "get-order", Method: http.MethodGet, Path: "/v1/orders/{id}",
-		Tags: []string{"orders"}, Security: bearer, Middlewares: private,
+		Tags: []string{"orders"}, Security: bearer,
 		Summary:     "An order of the buyer",
 		Description: "Somebody else's is as unknown as one that does not exist: 404, not 403.",
-		Responses:   s.refusals(unauthenticated, forbidden, noSuchOrder, archived, busy, undecided),
+		Responses:   s.refusals(gate.Read, noSuchOrder, archived, busy, undecided),
 	}, s.getOrder)
 	huma.Register(s, huma.Operation{
 		OperationID: "cancel-order", Method: http.MethodPost, Path: "/v1/orders/{id}/cancel",
-		Tags: []string{"orders"}, Security: bearer, Middlewares: private,
+		Tags: []string{"orders"}, Security: bearer,
 		Summary:     "Give an order up",
 		Description: "Its units return. One that was cancelled already is no error. It can be repeated.",
-		Responses:   s.refusals(unauthenticated, forbidden, noSuchOrder, orderPaid, orderOver, ended, busy, undecided),
+		Responses:   s.refusals(gate.Cancel, noSuchOrder, orderPaid, orderOver, ended, busy, undecided),
 	}, s.cancelOrder)
 	huma.Register(s, huma.Operation{
 		OperationID: "list-my-orders", Method: http.MethodGet, Path: "/v1/me/orders",
-		Tags: []string{"orders"}, Security: bearer, Middlewares: private,
+		Tags: []string{"orders"}, Security: bearer,
 		Summary:     "All orders of the buyer, the latest first",
 		Description: "Those of events that are archived are not among them.",
-		Responses:   s.refusals(unauthenticated, forbidden, busy, undecided),
+		Responses:   s.refusals(gate.Read, busy, undecided),
 	}, s.listMyOrders)
 }
 
@@ -74,7 +74,7 @@ func (s *Service) withOrder(
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	o, err := do(ctx, e.ID, userOf(ctx), order)
+	o, err := do(ctx, e.ID, gate.UserOf(ctx), order)
 	if err != nil {
 		return nil, s.verdict(ctx, err)
 	}
@@ -103,7 +103,7 @@ func (s *Service) listMyOrders(ctx context.Context, _ *struct{}) (*orderList, er
 	defer cancel()
 	list := &orderList{CacheControl: noStore}
 	list.Body.Orders = []Order{}
-	found, err := s.cfg.Seller.OrdersOfAll(ctx, userOf(ctx))
+	found, err := s.cfg.Seller.OrdersOfAll(ctx, gate.UserOf(ctx))
 	if err != nil {
 		return nil, s.verdict(ctx, err) // a part of them would look like all
 	}

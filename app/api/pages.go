@@ -13,6 +13,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/conditional"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/sale/event"
 )
@@ -84,7 +85,7 @@ func (s *Service) addPages() {
 }
 
 func (s *Service) pageResponses(refusals ...code) map[string]*huma.Response {
-	r := s.refusals(refusals...)
+	r := s.refusals(gate.Page, refusals...)
 	r["304"] = &huma.Response{Description: "It is as If-None-Match says"}
 	return r
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/payment"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
@@ -95,7 +96,7 @@ func (s *Service) pay(ctx context.Context, e event.Event, order ulid.ULID, p cal
 }
 
 func (s *Service) describePayment() *huma.Operation {
-	responses := s.refusals(unauthenticated, forbidden, noSuchOrder, otherPayment, ended, archived, tooLarge, unsupported, invalid, wrongAmount, busy, undecided)
+	responses := s.refusals(gate.Exempt, unauthenticated, forbidden, noSuchOrder, otherPayment, ended, archived, tooLarge, unsupported, invalid, wrongAmount, busy, undecided)
 	maps.Copy(responses, map[string]*huma.Response{"200": {
 		Description: "What became of it",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: s.schema(reflect.TypeFor[settlement]())}},

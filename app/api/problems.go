@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/slot"
@@ -25,14 +27,18 @@ const (
 	invalid         code = "invalid"
 	tooLarge        code = "too_large"
 	unsupported     code = "unsupported_media_type"
-	unauthenticated code = "unauthenticated"
+	unauthenticated code = gate.Unauthenticated
+	blacklisted     code = gate.Blacklisted
+	rateLimited     code = gate.RateLimited
+	overloaded      code = gate.Overloaded
+	switchedOff     code = gate.SwitchedOff
 	forbidden       code = "forbidden"
 	noSuchEvent     code = "no_such_event"
 	noSuchTopic     code = "no_such_topic"
 	noSuchOrder     code = "no_such_order"
 	soldOut         code = "sold_out"
 	limitReached    code = "limit_reached"
-	notStarted      code = "not_started"
+	notStarted      code = gate.NotStarted
 	ended           code = "ended"
 	suspended       code = "suspended"
 	requestReused   code = "request_reused"
@@ -43,7 +49,7 @@ const (
 	archived        code = "archived"
 	busy            code = "busy"
 	undecided       code = "undecided"
-	unavailable     code = "unavailable"
+	unavailable     code = gate.Unavailable
 )
 
 // A meaning is what a code stands for, in an answer and in the document.
@@ -57,6 +63,10 @@ var meanings = map[code]meaning{
 	tooLarge:        {http.StatusRequestEntityTooLarge, fmt.Sprintf("The body is larger than %d bytes", maxBody)},
 	unsupported:     {http.StatusUnsupportedMediaType, "The body has to be application/json"},
 	unauthenticated: {http.StatusUnauthorized, "Who sends this can't be told"},
+	blacklisted:     {http.StatusForbidden, "The buyer is on a list of those that are refused"},
+	rateLimited:     {http.StatusTooManyRequests, "Too many requests, of all or of this buyer; this one was not looked at"},
+	overloaded:      {http.StatusServiceUnavailable, "Too much is to be done; the request was not looked at"},
+	switchedOff:     {http.StatusServiceUnavailable, "Switched off for now by the operators; the request was not looked at"},
 	forbidden:       {http.StatusForbidden, "This is not allowed to who sends it"},
 	noSuchEvent:     {http.StatusNotFound, "There is no such event"},
 	noSuchTopic:     {http.StatusNotFound, "There is no such topic"},
@@ -72,7 +82,7 @@ var meanings = map[code]meaning{
 	wrongAmount:     {http.StatusUnprocessableEntity, "The amount is not what the order costs"},
 	otherPayment:    {http.StatusConflict, "Another payment was taken for the order"},
 	archived:        {http.StatusGone, "The sale is over, and its orders are kept elsewhere"},
-	busy:            {http.StatusTooManyRequests, "Too many requests are waiting; nothing was done"},
+	busy:            {http.StatusTooManyRequests, "Too many requests are waiting; this one was not looked at"},
 	undecided:       {http.StatusServiceUnavailable, "Nothing is known yet: the same request, made again, gets the one true answer"},
 	unavailable:     {http.StatusServiceUnavailable, "Not here, or not now"},
 }
@@ -107,7 +117,7 @@ func problem(c code, detail string) *web.Problem {
 	}
 	p := web.NewProblem(m.status, string(c), detail)
 	switch c {
-	case busy, undecided, unavailable:
+	case busy, undecided, unavailable, rateLimited, overloaded, switchedOff, notStarted:
 		return p.With("Retry-After", "1")
 	case unauthenticated:
 		return p.With("WWW-Authenticate", `Bearer error="invalid_token"`)
@@ -134,9 +144,16 @@ func (s *Service) verdict(ctx context.Context, err error) *web.Problem {
 	return problem(undecided, "")
 }
 
-// refusals describe problems in the document.
-func (s *Service) refusals(all ...code) map[string]*huma.Response {
+// refusals describe problems in the document: those of the gate, and an operation's
+// own.
+func (s *Service) refusals(kind gate.Kind, own ...code) map[string]*huma.Response {
 	responses := map[string]*huma.Response{}
+	all := own
+	for _, c := range s.cfg.Gate.Codes(kind) {
+		if !slices.Contains(own, code(c)) {
+			all = append(all, code(c))
+		}
+	}
 	for _, c := range all {
 		status, text := strconv.Itoa(meanings[c].status), fmt.Sprintf("%#q: %s.", string(c), meanings[c].text)
 		r := responses[status]

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,12 +23,16 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/seed27495941/seckill/app/api"
+	"github.com/seed27495941/seckill/app/follow"
+	"github.com/seed27495941/seckill/app/gate"
+	"github.com/seed27495941/seckill/app/gate/blacklist"
 	"github.com/seed27495941/seckill/app/identity"
 	"github.com/seed27495941/seckill/app/payment"
 	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
 	"github.com/seed27495941/seckill/internal/stores"
@@ -82,6 +87,8 @@ type shop struct {
 	store   backend.Store
 	service *api.Service
 	goods   *catalogue.Catalogue
+	gate    *gate.Gate
+	busy    atomic.Bool // the processors
 }
 
 // inShop runs a test in a bubble whose clock is its own, with a shop on the memory
@@ -105,14 +112,56 @@ func open(t *testing.T, store backend.Store, other api.Seller) *shop {
 	}
 	stores.Start(t, s.goods.Run)
 	require.NoError(t, s.goods.AwaitSynced(t.Context()))
+	s.openGate()
 	s.service = api.New(s.config(other))
 	return s
+}
+
+// wide is a cluster config that makes a gate refuse nobody for being one too many.
+func wide() settings.Cluster {
+	c := settings.Defaults().Config
+	c.RateLimit = settings.RateLimit{Middle: 1e9, Low: 1e9, PerUser: settings.UserRate{Requests: 1e9, Seconds: 1, Burst: 1e9}}
+	c.CircuitBreaker = settings.CircuitBreaker{CPU: 100, Latency: 3_600_000}
+	return c
+}
+
+// openGate makes a gate that is wide open.
+func (s *shop) openGate() {
+	s.Helper()
+	s.gateFor(s.identity, nil)
+}
+
+func (s *shop) gateFor(known gate.Identity, list *blacklist.List) {
+	s.Helper()
+	var err error
+	s.gate, err = gate.New(gate.Config{
+		Identity: known, Blacklist: list, Events: s.goods, Cluster: wide(), Log: silent,
+		CPU: func() (float64, error) {
+			if s.busy.Load() {
+				return 100, nil
+			}
+			return 0, nil
+		},
+	})
+	require.NoError(s, err)
+	s.gate.SetShare(1)
+	time.Sleep(100 * time.Millisecond) // buckets fill
+}
+
+// blacklistOf has a user on it.
+func blacklistOf(t *testing.T, user string) *blacklist.List {
+	t.Helper()
+	file, text := filepath.Join(t.TempDir(), "blacklist"), []byte(user+"\n")
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	list, err := blacklist.Open(t.Context(), follow.Source{File: file, Mode: follow.Push}, silent)
+	require.NoError(t, err)
+	return list
 }
 
 func (s *shop) config(seller api.Seller) api.Config {
 	return api.Config{
 		Version: "v1", Ready: func() error { return nil }, Seller: seller, Catalogue: s.goods,
-		Identity: s.identity, Payments: s.payments, Log: silent,
+		Gate: s.gate, Payments: s.payments, Streams: 10_000, Log: silent,
 	}
 }
 

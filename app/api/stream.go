@@ -1,34 +1,18 @@
 package api
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/sale/catalogue"
+	"github.com/seed27495941/seckill/app/web"
 )
-
-const (
-	// maxStreams bounds the streams of one process.
-	maxStreams = 10_000
-
-	// heartbeat is how often a stream says that it is there.
-	heartbeat = 15 * time.Second
-
-	// readerPatience is how long a write may wait for a reader that is slow.
-	readerPatience = 10 * time.Second
-
-	// reconnect is how long a client should wait before it comes back.
-	reconnect = 3 * time.Second
-)
-
-// eventStream is the media type of server-sent events.
-const eventStream = "text/event-stream"
 
 func (s *Service) addStream() { s.Handle(s.describeStream(), http.HandlerFunc(s.stream)) }
 
@@ -46,20 +30,36 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method == http.MethodHead {
-		w.Header().Set("Content-Type", eventStream)
+		w.Header().Set("Content-Type", web.EventStream)
 		return
 	}
-	select {
-	case s.room <- struct{}{}:
-		defer func() { <-s.room }()
-	default:
+	if !s.streams.enter() {
 		problem(unavailable, "too many streams here").With("Retry-After", "30").Write(w)
 		return
 	}
+	defer s.streams.leave()
 	f := s.feeds.follow(e.ID) //nolint:contextcheck // a feed may outlive the request that began it
 	defer s.feeds.leave(f)
-	s.tell(r, newTeller(w), f)
+	s.tell(r, teller{web.NewStream(w)}, f)
 }
+
+// SetStreams bounds how many streams there may be at once. If there are more, nobody is
+// let in until enough of them have ended.
+func (s *Service) SetStreams(most int) { s.streams.most.Store(int64(most)) }
+
+// streams counts those that there are.
+type streams struct{ most, open atomic.Int64 }
+
+// enter takes a place, if there is one; leave has to be called then.
+func (s *streams) enter() bool {
+	if s.open.Add(1) <= s.most.Load() {
+		return true
+	}
+	s.leave()
+	return false
+}
+
+func (s *streams) leave() { s.open.Add(-1) }
 
 // look is what the feeds look at.
 func (s *Service) look(id ulid.ULID) (state State, ok bool, changed <-chan struct{}) {
@@ -75,11 +75,11 @@ func (s *Service) look(id ulid.ULID) (state State, ok bool, changed <-chan struc
 }
 
 // tell tells what a feed brings, until the event has ended, or the stream.
-func (s *Service) tell(r *http.Request, t *teller, f *feed) {
-	beat := time.NewTicker(heartbeat)
+func (s *Service) tell(r *http.Request, t teller, f *feed) {
+	beat := time.NewTicker(web.Heartbeat)
 	defer beat.Stop()
 	told, ok, moved := f.current()
-	if !ok || !t.begin() || !t.event("state", told) {
+	if !ok || !t.Begin() || !t.Event("state", told) {
 		return
 	}
 	for told.Phase != catalogue.Ended {
@@ -89,7 +89,7 @@ func (s *Service) tell(r *http.Request, t *teller, f *feed) {
 		case <-s.draining:
 			return
 		case <-beat.C:
-			if !t.beat() {
+			if !t.Beat() {
 				return
 			}
 			continue
@@ -103,32 +103,16 @@ func (s *Service) tell(r *http.Request, t *teller, f *feed) {
 	}
 }
 
-// A teller writes a stream. Its methods report whether the reader is still there.
-type teller struct {
-	w       http.ResponseWriter
-	control *http.ResponseController
-}
-
-func newTeller(w http.ResponseWriter) *teller {
-	return &teller{w: w, control: http.NewResponseController(w)}
-}
-
-func (t *teller) begin() bool {
-	h := t.w.Header()
-	h.Set("Content-Type", eventStream)
-	h.Set("Cache-Control", noStore)
-	h.Set("X-Accel-Buffering", "no") // proxies that gather answers should not
-	return t.write(fmt.Sprintf("retry: %d\n\n", reconnect.Milliseconds()))
-}
-
-func (t *teller) beat() bool { return t.write(": still there\n\n") }
+// A teller writes the stream of an event. Its methods report whether the reader is
+// still there.
+type teller struct{ *web.Stream }
 
 // change tells what is different.
-func (t *teller) change(was, now State) bool {
+func (t teller) change(was, now State) bool {
 	if name := transition(was.Phase, now.Phase); name != "" {
-		return t.event(name, now)
+		return t.Event(name, now)
 	}
-	return now.sameStock(was) || t.event("remaining", now)
+	return now.sameStock(was) || t.Event("remaining", now)
 }
 
 // transition names the change from a phase to another one, "" if that is the same.
@@ -151,32 +135,13 @@ func transition(was, now catalogue.Phase) string {
 	}
 }
 
-func (t *teller) event(name string, s State) bool {
-	data, err := json.Marshal(s)
-	if err != nil {
-		return false // strings, numbers and times can be encoded
-	}
-	return t.write(fmt.Sprintf("event: %s\ndata: %s\n\n", name, data))
-}
-
-// write writes and flushes, or finds out that the reader is too slow.
-func (t *teller) write(text string) bool {
-	if err := t.control.SetWriteDeadline(time.Now().Add(readerPatience)); err != nil {
-		return false
-	}
-	if _, err := t.w.Write([]byte(text)); err != nil {
-		return false
-	}
-	return t.control.Flush() == nil
-}
-
 func (s *Service) describeStream() *huma.Operation {
-	responses := s.refusals(noSuchEvent, undecided, unavailable)
+	responses := s.refusals(gate.Public, noSuchEvent, undecided, unavailable)
 	responses["200"] = &huma.Response{
-		Description: "Server-sent events: `state` at once, then `opens`, `remaining` (at most two a second), `sold_out`, `available`, " +
+		Description: "Server-sent events: `state` at once, then `opens`, `remaining` (at most two a second, or one in five seconds when operators ask for it), `sold_out`, `available`, " +
 			"`suspended`, `resumed` and, as the last one, `closes`. The data of each is the whole state. " +
 			"A comment comes every 15 seconds.",
-		Content: map[string]*huma.MediaType{eventStream: {Schema: &huma.Schema{
+		Content: map[string]*huma.MediaType{web.EventStream: {Schema: &huma.Schema{
 			Type: huma.TypeString, Description: "The data of each event is a State",
 		}}},
 	}

@@ -305,7 +305,7 @@ func TestStreamsEndWithTheProcess(t *testing.T) {
 
 func TestStreamsAreBounded(t *testing.T) {
 	inShop(t, func(t *testing.T, s *shop) {
-		s.service.SetRoom(1)
+		s.service.SetStreams(1)
 		client, _ := s.serve()
 		e := s.publish(asItIs)
 		time.Sleep(time.Second)
@@ -321,7 +321,7 @@ func TestStreamsAreBounded(t *testing.T) {
 // A reader that does not read is given up, and makes nobody else wait.
 func TestSlowReaderIsDropped(t *testing.T) {
 	inShop(t, func(t *testing.T, s *shop) {
-		s.service.SetRoom(2)
+		s.service.SetStreams(2)
 		client, _ := s.serve()
 		transport, ok := client.Transport.(*http.Transport)
 		require.True(t, ok)

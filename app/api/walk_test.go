@@ -50,6 +50,7 @@ func startNode(t *testing.T, space stores.Space, d door) *node {
 	desk.Serve(answering)
 	served := make(chan error, 1)
 	go func() { served <- answering.Serve(questions) }()
+	s.openGate()
 	s.service = api.New(s.config(desk))
 	server.Start()
 	t.Cleanup(func() {

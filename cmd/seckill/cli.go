@@ -18,7 +18,7 @@ Flags win over the environment, that over the file of --config, that over the de
 written as SECKILL_ENDPOINTS, SECKILL_LOG_LEVEL and so on.
 
 Exit codes: 0 success, 1 failure (kv get: there is no such key), 2 wrong usage or settings, 3 a condition of a write does
-not hold (--if-revision), an event is not in the status for a step, or a lock is somebody else's (lock --timeout). That of a command which 'seckill lock' runs is passed on.`
+not hold (--if-revision), somebody else was faster, an event is not in the status for a step, or a lock is somebody else's (lock --timeout). That of a command which 'seckill lock' runs is passed on.`
 
 // cli is the command line. A flag with a setting tag goes by that name in a
 // file, where package settings documents it; what is not given has the default
@@ -29,27 +29,48 @@ type cli struct {
 	storeFlags `group:"store"`
 	logFlags   `group:"log"`
 
-	Up      upCommand      `cmd:"" help:"Start everything in one process, with an etcd inside, to try it out."`
-	API     apiCommand     `cmd:"" name:"api" help:"Serve buyers: one node of the cluster."`
-	Admin   adminCommand   `cmd:"" help:"Serve operators."`
-	Upgrade upgradeCommand `cmd:"" help:"Replace a running process by the program as it is now, without an interruption."`
-	KV      kvCommand      `cmd:"" name:"kv" help:"Read and write keys of the store."`
-	Lock    lockCommand    `cmd:"" help:"Run a command while holding a lock."`
-	Elect   electCommand   `cmd:"" help:"Stand for election, or see who leads."`
-	Events  eventsCommand  `cmd:"" help:"Make, publish, suspend, close and archive sales."`
-	Orders  ordersCommand  `cmd:"" help:"Export a sale's orders."`
-	Verify  verifyCommand  `cmd:"" help:"Check a sale against every rule, by what the store or an archive has of it."`
+	Up      upCommand      `cmd:"" group:"serve" help:"Start everything in one process, with an etcd inside, to try it out."`
+	API     apiCommand     `cmd:"" group:"serve" name:"api" help:"Serve buyers: one node of the cluster."`
+	Admin   adminCommand   `cmd:"" group:"serve" help:"Serve operators."`
+	Upgrade upgradeCommand `cmd:"" group:"serve" help:"Replace a running process by the program as it is now, without an interruption."`
+
+	Login     loginCommand     `cmd:"" group:"remote" help:"Begin a session with the admin service."`
+	Logout    logoutCommand    `cmd:"" group:"remote" help:"End it."`
+	Whoami    whoamiCommand    `cmd:"" group:"remote" help:"Tell who one is for the admin service."`
+	Passwd    passwdCommand    `cmd:"" group:"remote" help:"Change one's own password."`
+	Events    eventsCommand    `cmd:"" group:"remote" help:"Make, publish, suspend, close and look at sales."`
+	Orders    ordersCommand    `cmd:"" group:"remote" help:"Search orders, and export those of a sale."`
+	Nodes     nodesCommand     `cmd:"" group:"remote" help:"List, drain and weigh nodes, override the config of one, or have it load a file again."`
+	Blacklist blacklistCommand `cmd:"" group:"remote" help:"Tell how the nodes' blacklists stand."`
+	Cluster   configCommand    `cmd:"" group:"remote" name:"config" help:"Read, change, try and roll back the cluster config."`
+	Jobs      jobsCommand      `cmd:"" group:"remote" help:"Tell how what admins do by themselves went last."`
+	Audit     auditCommand     `cmd:"" group:"remote" help:"See who did what."`
+	Users     usersCommand     `cmd:"" group:"remote" help:"Say who may log in, or let an operator in who is locked out."`
+	Tokens    tokensCommand    `cmd:"" group:"remote" help:"Let programs in."`
+
+	KV      kvCommand      `cmd:"" group:"direct" name:"kv" help:"Read and write keys of the store."`
+	Lock    lockCommand    `cmd:"" group:"direct" help:"Run a command while holding a lock."`
+	Elect   electCommand   `cmd:"" group:"direct" help:"Stand for election, or see who leads."`
+	Verify  verifyCommand  `cmd:"" group:"direct" help:"Check a sale against every rule, by what the store or an archive has of it."`
+	Archive archiveCommand `cmd:"" group:"direct" help:"Keep a closed sale in files, and delete it from the store."`
+	Doctor  doctorCommand  `cmd:"" group:"direct" help:"Examine the store: what works, what does not, and what to do about it."`
+
 	Token   tokenCommand   `cmd:"" help:"Print a buyer's token, for development and tests."`
 	Keys    keysCommand    `cmd:"" help:"Make and change the keys that buyers' tokens are signed with."`
-	Doctor  doctorCommand  `cmd:"" help:"Examine the store: what works, what does not, and what to do about it."`
 	Version versionCommand `cmd:"" help:"Show the version."`
+
+	Completion completionCommand `cmd:"" help:"Print a shell's completion of this command line."`
 }
 
 var groups = []kong.Group{
+	{Key: "serve", Title: "Processes that serve:"},
+	{Key: "remote", Title: "Over the admin service (--admin): 'seckill login' first"},
+	{Key: "direct", Title: "Directly on the store (--backend, --endpoints):"},
 	{Key: "store", Title: "Store:"},
 	{Key: "log", Title: "Log:"},
 	{Key: "listen", Title: "Addresses:"},
 	{Key: "buyers", Title: "Buyers:"},
+	{Key: "admin", Title: "Admin service:"},
 }
 
 type storeFlags struct {
@@ -77,9 +98,12 @@ type logFlags struct {
 
 // serviceFlags are for every process that serves.
 type serviceFlags struct {
-	OpsBind       string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
-	TraceEndpoint string `setting:"trace.endpoint" placeholder:"HOST:PORT" help:"OpenTelemetry collector that spans of store calls are sent to, by OTLP over gRPC; without it there are none. With TLS: https://HOST:PORT."`
-	DrainTimeout  string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
+	OpsBind        string `setting:"ops.bind" group:"listen" placeholder:"127.0.0.1:8090" help:"Where /metrics, /status and profiles are."`
+	OpsAdvertise   string `setting:"ops.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where monitoring reaches that, if not there."`
+	TraceEndpoint  string `setting:"trace.endpoint" placeholder:"HOST:PORT" help:"OpenTelemetry collector that spans of store calls are sent to, by OTLP over gRPC; without it there are none. With TLS: https://HOST:PORT."`
+	ReloadMode     string `setting:"reload.mode" placeholder:"events" help:"How it is noticed that the file of --config has changed: by events, by a timer (for NFS and the like), or only when told to (push: 'seckill nodes reload')."`
+	ReloadInterval string `setting:"reload.interval" placeholder:"1m" help:"How often it is looked at."`
+	DrainTimeout   string `setting:"drain_timeout" placeholder:"10s" help:"How long requests in flight may take after SIGTERM or Ctrl-C; a second one cuts them off."`
 }
 
 // successionFlags are for processes that another one can replace.
@@ -87,22 +111,32 @@ type successionFlags struct {
 	PIDFile string `name:"pid-file" setting:"pid_file" placeholder:"FILE" help:"Where the process can be found, to be replaced without an interruption: by 'seckill upgrade', or by another one that is started with the same file."`
 }
 
+// rpcTLSFlags are for whoever talks to nodes.
+type rpcTLSFlags struct {
+	RPCCA         string `name:"rpc-tls-ca" setting:"rpc.tls.ca" group:"listen" placeholder:"FILE" help:"Certificates that other nodes' must chain to."`
+	RPCCert       string `name:"rpc-tls-cert" setting:"rpc.tls.cert" group:"listen" placeholder:"FILE" help:"This node's certificate, shown to other nodes at both ends."`
+	RPCKey        string `name:"rpc-tls-key" setting:"rpc.tls.key" group:"listen" placeholder:"FILE" help:"Its key."`
+	RPCServerName string `name:"rpc-tls-server-name" setting:"rpc.tls.server_name" group:"listen" placeholder:"NAME" help:"Name expected in other nodes' certificates, if not their address."`
+}
+
 type apiFlags struct {
-	APIBind          string `name:"api-bind" setting:"api.bind" group:"listen" placeholder:"127.0.0.1:8080" help:"Where buyers are served."`
-	Advertise        string `setting:"api.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where others reach that, if not there; needed with 0.0.0.0. Also the node's name: nodes/10-10-11-12-8080."`
-	RPCBind          string `name:"rpc-bind" setting:"rpc.bind" group:"listen" placeholder:"127.0.0.1:8082" help:"Where other nodes reach this one. Give it to no stranger: without --rpc-tls-ca and its like whoever reaches it is believed to be a node."`
-	RPCAdvertise     string `name:"rpc-advertise" setting:"rpc.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where they are told to go, if not there."`
-	RPCCA            string `name:"rpc-tls-ca" setting:"rpc.tls.ca" group:"listen" placeholder:"FILE" help:"Certificates that other nodes' must chain to."`
-	RPCCert          string `name:"rpc-tls-cert" setting:"rpc.tls.cert" group:"listen" placeholder:"FILE" help:"This node's certificate, shown to other nodes at both ends."`
-	RPCKey           string `name:"rpc-tls-key" setting:"rpc.tls.key" group:"listen" placeholder:"FILE" help:"Its key."`
-	RPCServerName    string `name:"rpc-tls-server-name" setting:"rpc.tls.server_name" group:"listen" placeholder:"NAME" help:"Name expected in other nodes' certificates, if not their address."`
+	APIBind      string `name:"api-bind" setting:"api.bind" group:"listen" placeholder:"127.0.0.1:8080" help:"Where buyers are served."`
+	Advertise    string `setting:"api.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where others reach that, if not there; needed with 0.0.0.0. Also the node's name: nodes/10-10-11-12-8080."`
+	RPCBind      string `name:"rpc-bind" setting:"rpc.bind" group:"listen" placeholder:"127.0.0.1:8082" help:"Where other nodes reach this one. Give it to no stranger: without --rpc-tls-ca and its like whoever reaches it is believed to be a node."`
+	RPCAdvertise string `name:"rpc-advertise" setting:"rpc.advertise" group:"listen" placeholder:"HOST:PORT" help:"Where they are told to go, if not there."`
+	rpcTLSFlags
 	IdentityKeysFile string `setting:"identity.keys_file" group:"buyers" placeholder:"FILE" help:"JWK Set with the keys that buyers' tokens are signed with; read again when it changes. See seckill token."`
 	IdentityIssuer   string `setting:"identity.issuer" group:"buyers" placeholder:"URL" help:"Issuer that tokens must name."`
 	IdentityAudience string `setting:"identity.audience" group:"buyers" placeholder:"NAME" help:"Audience that tokens must be for."`
 	PaymentSecret    string `name:"payment-secret-file" setting:"payment.secret_file" group:"buyers" placeholder:"FILE" help:"Secrets that the payment service signs its callbacks with, one a line; read again when it changes. Without it no payments are taken."`
+	BlacklistFile    string `setting:"blacklist.file" group:"buyers" placeholder:"FILE" help:"Ids of buyers that are refused, one a line; read again when it changes."`
+	BlacklistMode    string `setting:"blacklist.mode" group:"buyers" placeholder:"events" help:"How a change of it is found: events, timer (for NFS and the like) or push."`
+	BlacklistEvery   string `name:"blacklist-interval" setting:"blacklist.interval" group:"buyers" placeholder:"1m" help:"How often the file is looked at, by events and timer."`
 	NodeTTL          string `name:"node-ttl" setting:"node.ttl" placeholder:"6s" help:"How long a node that went silent stays listed. Consul raises it to 10s and takes up to twice as long."`
 }
 
 type adminFlags struct {
-	AdminBind string `setting:"admin.bind" group:"listen" placeholder:"127.0.0.1:8081" help:"Where operators are served: loopback only, for there is no login yet."`
+	AdminBind string `setting:"admin.bind" group:"listen" placeholder:"127.0.0.1:8081" help:"Where operators are served. Elsewhere than on loopback that takes a certificate."`
+	AdminCert string `name:"admin-tls-cert" setting:"admin.tls.cert" group:"listen" placeholder:"FILE" help:"Certificate that operators are shown; read again when it changes."`
+	AdminKey  string `name:"admin-tls-key" setting:"admin.tls.key" group:"listen" placeholder:"FILE" help:"Its key."`
 }

@@ -3,8 +3,10 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/http/cookiejar"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -50,7 +52,7 @@ func newCommand(t *testing.T, args ...string) *command {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 10*time.Minute)
 	t.Cleanup(cancel)
 	c := &command{T: t, cmd: exec.CommandContext(ctx, self, args...), out: &lockedBuffer{}, err: &lockedBuffer{}}
 	home := t.TempDir()
@@ -128,7 +130,35 @@ func (c *command) found(pattern string) string {
 
 func fetch(t *testing.T, url string) string {
 	t.Helper()
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+	return fetchAs(t, &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}, url)
+}
+
+// logIn is the first operator of a cluster, whose password was found in what the admin
+// has written.
+func logIn(t *testing.T, base, written string) *http.Client {
+	t.Helper()
+	found := regexp.MustCompile(`log in as (\S+) with the password ([A-Z0-9]+),`).FindStringSubmatch(written)
+	require.Len(t, found, 3, written)
+	jar, err := cookiejar.New(nil)
+	require.NoError(t, err)
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second, Jar: jar}
+	for _, step := range []struct{ method, path, body string }{
+		{http.MethodPost, "/v1/login", fmt.Sprintf(`{"name":%q,"password":%q}`, found[1], found[2])},
+		{http.MethodPut, "/v1/password", fmt.Sprintf(`{"from":%q,"to":"correct horse battery"}`, found[2])},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), step.method, base+step.path, strings.NewReader(step.body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		resp, err := client.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, http.StatusOK, resp.StatusCode, step.path)
+	}
+	return client
+}
+
+func fetchAs(t *testing.T, client *http.Client, url string) string {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	require.NoError(t, err)
 	resp, err := client.Do(req)
@@ -157,6 +187,11 @@ func TestHelp(t *testing.T) {
 		assert.Contains(t, help, line)
 	}
 	assert.Regexp(t, `\n  up +Start everything in one process`, help)
+	for _, part := range []string{
+		`Over the admin service \(--admin\): 'seckill login' first\n  login `, `Directly on the store \(--backend, --endpoints\):\n  users reset `,
+	} {
+		assert.Regexp(t, `\n`+part, help)
+	}
 	assert.Regexp(t, `\n  kv watch +Follow keys as they change\.`, help)
 	for _, test := range []struct{ args, want string }{
 		{"up --help", "--ephemeral"},
@@ -167,6 +202,12 @@ func TestHelp(t *testing.T) {
 		{"kv put --help", "--if-revision=N"},
 		{"kv list --help", "--keys-only"},
 		{"kv watch --help", "First comes a snapshot"},
+		{"nodes --help", "seckill nodes push 10-10-11-12-8080 --clear"},
+		{"events --help", "--admin=URL"},
+		{"events edit --help", "comes up in the editor"},
+		{"orders export --help", "--admin-ca=FILE"},
+		{"archive --help", "seckill archive 01K9ZZZZZZZZZZZZZZZZZZZZZ1 --dir=/var/lib/seckill/archive --purge"},
+		{"api --help", "--reload-mode=events"},
 		{"lock --help", "seckill lock nightly -- ./report.sh --all"},
 		{"elect --help", "seckill elect seller --observe"},
 		{"upgrade --help", "seckill upgrade --pid-file=/run/seckill/seckill.pid"},
@@ -202,7 +243,7 @@ func TestMistakesAreExplained(t *testing.T) {
 		{[]string{"api", "--trace-endpoint=collector"}, "seckill: --trace-endpoint: expected host:port of an OpenTelemetry collector"},
 		{[]string{"api", "--backend=memory"}, "seckill: the backend memory lives and ends with one process, so only 'seckill up' can use it"},
 		{[]string{"kv", "list", "--backend=memory"}, "seckill: the backend memory lives and ends with one process, so only 'seckill up' can use it"},
-		{[]string{"admin", "--admin-bind=:8081"}, "the admin service has no login yet"},
+		{[]string{"admin", "--admin-bind=:8081"}, "passwords would go there in clear"},
 		{[]string{"up", "--ephemeral", "--backend=consul"}, "seckill: --data-dir and --ephemeral are for the etcd inside, but the settings name another store"},
 		{[]string{"up", "--ephemeral", "--data-dir=x"}, "--data-dir and --ephemeral can't be used together"},
 		{[]string{"up", "--ephemeral", "--user=me"}, "seckill: the etcd inside has neither users nor certificates"},
@@ -255,7 +296,9 @@ func TestUpServesAndLeavesNothing(t *testing.T) {
 	etcd := c.found(`etcd inside this process at (\S+),`)
 
 	assert.Equal(t, "ready\n", fetch(t, api+"/readyz"))
-	assert.Contains(t, fetch(t, admin+"/v1/nodes"), `"addr":"`+strings.TrimPrefix(api, "http://")+`"`)
+	require.Eventually(t, func() bool { return strings.Contains(c.err.String(), "log in as") }, 10*time.Second, 10*time.Millisecond)
+	operator := logIn(t, admin, c.err.String())
+	assert.Contains(t, fetchAs(t, operator, admin+"/v1/nodes"), `"addr":"`+strings.TrimPrefix(api, "http://")+`"`)
 	assert.Contains(t, fetch(t, ops+"/status"), `"registered": true`)
 	assert.Contains(t, fetch(t, ops+"/metrics"), "\nseckill_store_foreign_keys_total 0\n")
 	out, _, code := seckill(t, "kv", "list", "nodes/", "--keys-only", "--endpoints="+etcd)

@@ -26,24 +26,32 @@ func (g guide) print(w io.Writer) {
 seckill %s is ready, %v after its start.
 
   buyers     http://%s   /v1/events /v1/me/orders /livez /readyz /openapi.json
-  operators  http://%s   /v1/nodes /v1/config /livez /readyz /openapi.json
+  operators  %s   /v1/nodes /v1/config /livez /readyz /openapi.json
   ops        http://%s   /metrics /status /debug/pprof/
   store      %s
 
 To try next, in another terminal:
 
-`, buildVersion().Version, g.took.Round(time.Millisecond), g.at.API, g.at.Admin, g.at.Ops, g.store)
+`, buildVersion().Version, g.took.Round(time.Millisecond), g.at.API, g.admin(), g.at.Ops, g.store)
 	for _, line := range g.next() {
 		fmt.Fprintln(w, "  "+line)
 	}
 	fmt.Fprint(w, "\nCtrl-C ends it.\n\n")
 }
 
+// admin is where operators go.
+func (g guide) admin() string {
+	if g.settings.Admin.TLS.Enabled() {
+		return "https://" + g.at.Admin.String()
+	}
+	return "http://" + g.at.Admin.String()
+}
+
 // next lists commands that show something.
 func (g guide) next() []string {
 	lines := append(g.purchase(),
-		fmt.Sprintf("curl http://%s/v1/nodes", g.at.Admin),
-		fmt.Sprintf("curl http://%s/v1/config", g.at.Admin),
+		fmt.Sprintf("%s login --admin %s", os.Args[0], g.admin()),
+		fmt.Sprintf("%s nodes list --admin %s", os.Args[0], g.admin()),
 		fmt.Sprintf("curl http://%s/status", g.at.Ops),
 	)
 	root := g.settings.Store.Root

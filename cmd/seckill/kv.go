@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/app/process"
+	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend"
 )
 
@@ -37,7 +38,8 @@ func (c *kvCommand) printer() printer { return printer{json: c.Output == "json",
 // A session is a store to run one command on.
 type session struct {
 	backend.Store
-	timeout time.Duration // of a request
+	settings settings.Settings
+	timeout  time.Duration // of a request
 }
 
 // withStore runs f on the store that the settings name, until a signal comes.
@@ -53,5 +55,5 @@ func withStore(p *program, f func(ctx context.Context, s session) error) (err er
 	defer func() { err = errors.Join(err, s.Close()) }()
 	ctx, _, release := process.Signals(context.Background())
 	defer release()
-	return f(ctx, session{s, cmp.Or(loaded.Store.RequestTimeout, backend.DefaultTimeout)})
+	return f(ctx, session{s, loaded, cmp.Or(loaded.Store.RequestTimeout, backend.DefaultTimeout)})
 }

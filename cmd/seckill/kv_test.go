@@ -10,25 +10,47 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend/etcd/embed"
 	"github.com/seed27495941/seckill/conformance/servers"
 )
 
-// Between the two stores only --backend and --endpoints differ.
-func TestKV(t *testing.T) {
+// A server is a store's.
+type server struct{ backend, endpoint string }
+
+// eachStore runs a test on etcd and on Consul.
+func eachStore(t *testing.T, test func(t *testing.T, s server)) {
+	t.Helper()
 	t.Run("etcd", func(t *testing.T) {
-		server, err := embed.Start(t.Context(), embed.Config{})
+		inside, err := embed.Start(t.Context(), embed.Config{})
 		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, server.Close()) })
-		testKV(t, "--backend=etcd", "--endpoints="+server.Endpoint())
+		t.Cleanup(func() { require.NoError(t, inside.Close()) })
+		test(t, server{"etcd", inside.Endpoint()})
 	})
 	t.Run("consul", func(t *testing.T) {
 		if testing.Short() {
 			t.Skip("needs a Consul server; run without -short")
 		}
-		testKV(t, "--backend=consul", "--endpoints="+servers.Shared(t, servers.Consul).Endpoints()[0])
+		test(t, server{"consul", servers.Shared(t, servers.Consul).Endpoints()[0]})
 	})
 }
+
+// flags name a namespace of the store on the command line. Between the two stores
+// only --backend and --endpoints differ.
+func (s server) flags(root string) []string {
+	return []string{"--backend=" + s.backend, "--endpoints=" + s.endpoint, "--root=" + root}
+}
+
+// open opens what the flags name.
+func (s server) open(t *testing.T, root string) store {
+	t.Helper()
+	opened, err := open(settings.Settings{Backend: s.backend, Store: settings.Store{Endpoints: []string{s.endpoint}, Root: root}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, opened.Close()) })
+	return opened
+}
+
+func TestKV(t *testing.T) { eachStore(t, testKV) }
 
 // A shell runs seckill kv on one store.
 type shell struct {
@@ -71,9 +93,9 @@ func (s shell) records(args ...string) []map[string]any {
 	return records
 }
 
-func testKV(t *testing.T, store ...string) {
+func testKV(t *testing.T, at server) {
 	t.Helper()
-	s := shell{t, append(store, "--root=kv-test/")}
+	s := shell{t, at.flags("kv-test/")}
 
 	t.Log("a value comes back as it was, also from the standard input")
 	assert.Regexp(t, `^revision \d+\n$`, s.ok("put", "dir/a", `{"n": 1}`))

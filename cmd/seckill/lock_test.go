@@ -12,30 +12,13 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/seed27495941/seckill/backend/etcd/embed"
-	"github.com/seed27495941/seckill/conformance/servers"
 )
 
-func TestLockAndElect(t *testing.T) {
-	t.Run("etcd", func(t *testing.T) {
-		server, err := embed.Start(t.Context(), embed.Config{})
-		require.NoError(t, err)
-		t.Cleanup(func() { require.NoError(t, server.Close()) })
-		testLockAndElect(t, "--backend=etcd", "--endpoints="+server.Endpoint())
-	})
-	t.Run("consul", func(t *testing.T) {
-		if testing.Short() {
-			t.Skip("needs a Consul server; run without -short")
-		}
-		testLockAndElect(t, "--backend=consul", "--endpoints="+servers.Shared(t, servers.Consul).Endpoints()[0])
-	})
-}
+func TestLockAndElect(t *testing.T) { eachStore(t, testLockAndElect) }
 
-func testLockAndElect(t *testing.T, store ...string) {
+func testLockAndElect(t *testing.T, at server) {
 	t.Helper()
-	store = append(store, "--root=lock-test/")
-	x := locks{shell{t, store}}
+	x := locks{shell{t, at.flags("lock-test/")}}
 	x.runsACommand()
 	x.passesSignals()
 	x.excludes()

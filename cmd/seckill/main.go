@@ -5,11 +5,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/seed27495941/seckill/app/admin/client"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/lock"
@@ -62,12 +64,26 @@ func (e usageError) Unwrap() error { return e.error }
 func exitCode(err error) int {
 	var usage usageError
 	var child childError
+	var refusal *client.Error
 	switch {
+	case errors.As(err, &refusal):
+		return exitCodeOf(refusal.Status)
 	case errors.As(err, &child):
 		return child.code
 	case errors.As(err, &usage), errors.Is(err, backend.ErrInvalid):
 		return exitUsage
 	case errors.Is(err, backend.ErrConflict), errors.Is(err, lock.ErrLocked), errors.Is(err, event.ErrStatus):
+		return exitConflict
+	}
+	return exitFailure
+}
+
+// exitCodeOf is that of a refusal by the admin service.
+func exitCodeOf(status int) int {
+	switch status {
+	case http.StatusBadRequest, http.StatusUnprocessableEntity, http.StatusRequestEntityTooLarge:
+		return exitUsage
+	case http.StatusConflict, http.StatusPreconditionFailed:
 		return exitConflict
 	}
 	return exitFailure

@@ -34,14 +34,20 @@ func given(parsed *kong.Context) []settings.Flag {
 
 // settings loads what holds for this process.
 func (p *program) settings() (settings.Settings, error) {
-	s, err := settings.Load(settings.Sources{File: p.file, Environ: os.Environ(), Flags: p.flags})
+	loaded, err := p.load()
+	return loaded.Settings, err
+}
+
+// load is for processes that follow the settings' file.
+func (p *program) load() (settings.Loaded, error) {
+	loaded, err := settings.Open(settings.Sources{File: p.file, Environ: os.Environ(), Flags: p.flags})
 	if err != nil {
-		return s, usageError{err}
+		return loaded, usageError{err}
 	}
-	for _, warning := range s.Warnings {
+	for _, warning := range loaded.Settings.Warnings {
 		fmt.Fprintln(os.Stderr, "seckill: warning:", warning)
 	}
-	return s, nil
+	return loaded, nil
 }
 
 // logger makes the log of a service, and its level for the cluster config to

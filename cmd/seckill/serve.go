@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
 
 	"github.com/seed27495941/seckill/app"
 	"github.com/seed27495941/seckill/app/process"
@@ -28,9 +30,10 @@ func (*adminCommand) Run(p *program) error { return serve(p, app.Options{Admin: 
 
 // serve runs services on a store that runs elsewhere.
 func serve(p *program, o app.Options) (err error) {
-	if o.Settings, err = p.settings(); err != nil {
+	if o.Loaded, err = p.load(); err != nil {
 		return err
 	}
+	o.Settings = o.Loaded.Settings
 	s, err := open(o.Settings)
 	if err != nil {
 		return err
@@ -43,8 +46,14 @@ func serve(p *program, o app.Options) (err error) {
 	return runServices(stop, abort, o)
 }
 
+// tellFirstPassword tells who has started the process, and no log.
+func tellFirstPassword(user, oneTime string) {
+	fmt.Fprintf(os.Stderr, "\nseckill: there are no operators yet: log in as %s with the password %s, which is for one use, and choose another one\n\n", user, oneTime)
+}
+
 func runServices(stop, abort context.Context, o app.Options) error {
 	o.Version = buildVersion().Version
+	o.FirstPassword = tellFirstPassword
 	o.Log.Info("starting", "version", o.Version, "backend", o.Settings.Backend)
 	return app.Run(stop, abort, o)
 }

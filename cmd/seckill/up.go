@@ -42,9 +42,10 @@ It also makes, if the settings name none, keys for buyers' tokens and a secret f
 // Run serves everybody until a signal comes.
 func (c *upCommand) Run(p *program) (err error) {
 	o := app.Options{API: true, Admin: true}
-	if o.Settings, err = p.settings(); err != nil {
+	if o.Loaded, err = p.load(); err != nil {
 		return err
 	}
+	o.Settings = o.Loaded.Settings
 	if o.Settings.PIDFile != "" {
 		return usageError{errors.New("pid_file is for processes that another one can replace, seckill api and seckill admin: what is inside this one ends with it")}
 	}

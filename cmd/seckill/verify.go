@@ -15,6 +15,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/archive"
 	records "github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/verify"
+	"github.com/seed27495941/seckill/backend"
 )
 
 type verifyCommand struct {
@@ -95,6 +96,14 @@ func (c *verifyCommand) reports(p *program, acks verify.Acknowledgements) (repor
 		return about(c.Event.ULID, err)
 	})
 	return reports, err
+}
+
+// about says in words that there is no such event.
+func about(id ulid.ULID, err error) error {
+	if errors.Is(err, backend.ErrNotFound) {
+		return fmt.Errorf("there is no event %s: %w", id, err)
+	}
+	return err
 }
 
 // checkArchive reports also what is wrong with a sale that was archived.

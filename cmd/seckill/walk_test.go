@@ -5,12 +5,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -22,6 +21,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/node"
 	"github.com/seed27495941/seckill/conformance/servers"
+	"github.com/seed27495941/seckill/internal/stores"
 )
 
 // TestWalk is the course's own walk, with the real binaries: two API nodes, an
@@ -75,6 +75,7 @@ type walk struct {
 	keys    string // file with those that buyers' tokens are signed with
 	cluster *servers.Cluster
 	began   time.Time
+	remote  []string // flags that say where the admin is, and who asks
 }
 
 const (
@@ -85,8 +86,9 @@ const (
 	// and two are too many.
 	courseSample = "{\n  \"logLevel\": \"info\"\n  \"rateLimit\": {\"middle\": 100000, \"low\": 10000,},\n  \"circuitBreaker\": {\"cpu\": 80, \"latency\": 1000,}\n}"
 
-	// settingsFile is what a deleted config falls back to.
-	settingsFile = "[log]\nlevel = \"warn\"\n[config.rateLimit]\nmiddle = 7000\n"
+	// settingsFile is what a deleted config falls back to. The machine may be as busy as
+	// it is.
+	settingsFile = "[log]\nlevel = \"warn\"\n[config.rateLimit]\nmiddle = 7000\n[config.circuitBreaker]\ncpu = 100\nlatency = 60000\n"
 )
 
 func (w *walk) run() {
@@ -116,7 +118,7 @@ func (w *walk) run() {
 // sale: what one node is asked for another one knows of, and the checker finds
 // nothing wrong.
 func (w *walk) sale(a, b *walker) {
-	made := w.seckill("events", "create", "--title=Teapot", "--sku=T", "--price=1999", "--currency=EUR", "--total=100", "--per-user=2", "--opens=+0s", "--closes=+1h", "--publish")
+	made := w.operate("events", "create", "--title=Teapot", "--sku=T", "--price=1999", "--currency=EUR", "--total=100", "--per-user=2", "--opens=+0s", "--closes=+1h", "--publish")
 	id := strings.Fields(made)[0]
 	w.step("seckill events create --publish: event %s is online", id)
 
@@ -148,11 +150,18 @@ func (w *walk) sale(a, b *walker) {
 	require.Equal(w, bought, again)
 	w.step("POST /v1/events/{id}/orders at %s: order %s; the same request at %s: the same order", a.id, bought, b.id)
 
+	var figures string
+	w.eventually("figures with the order", func() bool {
+		figures = regexp.MustCompile(`ordered: .*`).FindString(w.operate("events", "show", id))
+		return strings.HasPrefix(figures, "ordered: 2 of 100 units, 98 left, ")
+	})
+	w.step("seckill events show: %s", figures)
+
 	acks := filepath.Join(w.TempDir(), "acks")
 	require.NoError(w, os.WriteFile(acks, []byte(bought+"\n"), 0o600))
 	report := w.seckill("verify", "--event="+id, "--acks="+acks)
 	w.step("seckill verify: %s", strings.Join(strings.Fields(report), " "))
-	w.seckill("events", "close", id)
+	w.operate("events", "close", id, "--yes")
 	w.eventually("the order of a closed sale", func() bool {
 		status, again := buy(b)
 		return status == http.StatusOK && again == bought
@@ -160,9 +169,26 @@ func (w *walk) sale(a, b *walker) {
 	w.step("seckill events close: over for good, and its orders can still be read")
 }
 
+// open opens the walk's store.
+func (w *walk) open() store {
+	return server{string(w.store.kind), w.cluster.Endpoints()[0]}.open(w.T, "seckill/")
+}
+
 // seckill runs a command on the walk's store that has to succeed.
 func (w *walk) seckill(args ...string) string {
-	cmd := exec.CommandContext(w.Context(), w.binary, append(args, "--backend="+string(w.store.kind), "--endpoints="+w.cluster.Endpoints()[0])...)
+	w.Helper()
+	return w.types(append(args, "--backend="+string(w.store.kind), "--endpoints="+w.cluster.Endpoints()[0])...)
+}
+
+// operate runs a command on the walk's admin that has to succeed.
+func (w *walk) operate(args ...string) string {
+	w.Helper()
+	return w.types(append(args, w.remote...)...)
+}
+
+func (w *walk) types(args ...string) string {
+	w.Helper()
+	cmd := exec.CommandContext(w.Context(), w.binary, args...)
 	cmd.Env = []string{"HOME=" + w.TempDir()}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -297,24 +323,28 @@ type walker struct {
 	client *http.Client
 }
 
-func (w *walk) startNode(name string) *walker {
-	api := freeAddress(w.T)
+func (w *walk) startNode(name string, more ...string) *walker {
+	api := stores.FreeAddress(w.T)
 	id := strings.NewReplacer(".", "-", ":", "-").Replace(api)
-	p := w.start(name, api, "api", "--api-bind="+api, "--rpc-bind=127.0.0.1:0", "--identity-keys-file="+w.keys)
+	p := w.start(name, api, append([]string{"api", "--api-bind=" + api, "--rpc-bind=127.0.0.1:0", "--identity-keys-file=" + w.keys}, more...)...)
 	p.id = id
 	p.await("its registration", func(s node.Status) bool { return s.Node.Registered })
 	return p
 }
 
 func (w *walk) startAdmin() *walker {
-	addr := freeAddress(w.T)
-	return w.start("admin", addr, "admin", "--admin-bind="+addr)
+	addr := stores.FreeAddress(w.T)
+	p := w.start("admin", addr, "admin", "--admin-bind="+addr)
+	w.eventually("there is a first operator", func() bool { return strings.Contains(p.log.String(), "log in as") })
+	p.client = logIn(w.T, "http://"+addr, p.log.String())
+	w.remote = tokenFlags(w.T, server{string(w.store.kind), w.cluster.Endpoints()[0]}, "seckill/", "http://"+addr)
+	return p
 }
 
 func (w *walk) start(name, addr string, args ...string) *walker {
 	file := filepath.Join(w.TempDir(), "settings.toml")
 	require.NoError(w, os.WriteFile(file, []byte(settingsFile), 0o600))
-	p := &walker{w: w, name: name, main: addr, ops: freeAddress(w.T), log: &lockedBuffer{}, client: &http.Client{Timeout: 2 * time.Second}}
+	p := &walker{w: w, name: name, main: addr, ops: stores.FreeAddress(w.T), log: &lockedBuffer{}, client: &http.Client{Timeout: 2 * time.Second}}
 	args = append(args, "--backend="+string(w.store.kind), "--endpoints="+w.cluster.Endpoints()[0], "--config="+file, "--ops-bind="+p.ops)
 	p.cmd = exec.Command(w.binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
@@ -451,23 +481,6 @@ func round(d time.Duration) time.Duration {
 		return d.Round(10 * time.Microsecond)
 	}
 	return d.Round(time.Millisecond)
-}
-
-// freeAddress finds a port below those that the kernel hands out by itself, so
-// that nobody's connection gets it before we do.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.N(10_000))
-		l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", addr)
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		return addr
-	}
-	require.Fail(t, "no free port from 10000 to 19999")
-	return ""
 }
 
 // lockedBuffer keeps what a process prints while others read it.

@@ -12,24 +12,26 @@ import (
 	records "github.com/seed27495941/seckill/app/sale/record"
 )
 
-type eventsArchive struct {
+type archiveCommand struct {
 	ID    eventID `arg:"" help:"The event. It must be closed."`
 	Dir   string  `required:"" placeholder:"DIR" type:"path" help:"Where archives are kept: this one in DIR/ID."`
 	Purge bool    `help:"Then delete the sale from the store. The event stays, as archived."`
-	Yes   bool    `help:"Purge without asking."`
+	yesFlag
+
+	Output string `enum:"text,json" default:"text" help:"text, or json: one object."`
 }
 
-// Help is shown by seckill events archive --help.
-func (*eventsArchive) Help() string {
+// Help is shown by seckill archive --help.
+func (*archiveCommand) Help() string {
 	return `It writes the archive, or finds one that is there, and reads all of it again: checksums, and every rule of 'seckill verify'. Only
 what is in a checked archive as it is in the store is ever deleted. What was interrupted is finished by the same command.
 
-    seckill events archive 01K9ZZZZZZZZZZZZZZZZZZZZZ1 --dir=/var/lib/seckill/archive --purge
+    seckill archive 01K9ZZZZZZZZZZZZZZZZZZZZZ1 --dir=/var/lib/seckill/archive --purge
     seckill verify --archive=/var/lib/seckill/archive/01K9ZZZZZZZZZZZZZZZZZZZZZ1`
 }
 
 // Run archives an event, and purges it if that is wanted.
-func (c *eventsArchive) Run(events *eventsCommand, p *program) error {
+func (c *archiveCommand) Run(p *program) error {
 	switch {
 	case c.Yes && !c.Purge:
 		return usageError{errors.New("--yes is for --purge")}
@@ -50,12 +52,12 @@ func (c *eventsArchive) Run(events *eventsCommand, p *program) error {
 				return err
 			}
 		}
-		return c.print(events.printer(), a)
+		return c.print(a)
 	})
 }
 
 // archive writes the archive, or checks the one that is there.
-func (c *eventsArchive) archive(ctx context.Context, s session, e event.Event) (archive.Archive, error) {
+func (c *archiveCommand) archive(ctx context.Context, s session, e event.Event) (archive.Archive, error) {
 	if e.Status != records.StatusArchived {
 		a, err := archive.Write(ctx, s, e.ID, c.Dir)
 		if !errors.Is(err, fs.ErrExist) {
@@ -69,22 +71,18 @@ func (c *eventsArchive) archive(ctx context.Context, s session, e event.Event) (
 	return a, err
 }
 
-func (c *eventsArchive) purge(ctx context.Context, s session, a archive.Archive) error {
-	if !c.Yes {
-		ok, err := confirm(ctx, os.Stdin, fmt.Sprintf("Delete the %d keys of event %s (%s) from the store? They are in %s.", len(a.Sale.Entries), a.Sale.ID, oneLine([]byte(a.Manifest.Title)), a.Path))
-		if err != nil {
-			return err
-		}
-		if !ok {
-			return errors.New("not confirmed: the archive is there, nothing was deleted")
-		}
+func (c *archiveCommand) purge(ctx context.Context, s session, a archive.Archive) error {
+	what := fmt.Sprintf("Delete the %d keys of event %s (%s) from the store, which are in %s", len(a.Sale.Entries), a.Sale.ID, oneLine([]byte(a.Manifest.Title)), a.Path)
+	if err := c.confirm(ctx, what); err != nil {
+		return fmt.Errorf("%w: the archive is there, and all in the store too", err)
 	}
 	bar := progress(len(a.Sale.Entries), "deleting")
 	defer bar.end()
 	return archive.Purge(ctx, s, a.Path, bar.step)
 }
 
-func (c *eventsArchive) print(to printer, a archive.Archive) error {
+func (c *archiveCommand) print(a archive.Archive) error {
+	to := printer{json: c.Output == "json", to: os.Stdout}
 	if to.json {
 		return to.object(struct {
 			Path     string           `json:"path"`

@@ -19,7 +19,12 @@ ACTIONLINT    := $(GO) tool -modfile=tools/actionlint/go.mod actionlint
 
 # The race detector needs cgo and a C compiler. -timeout is a single package's.
 # Most of a driver's cases wait for leases: many at once, whatever the number of cores.
-GOTEST := CGO_ENABLED=1 $(GO) test -race -parallel 16
+GOTEST := env CGO_ENABLED=1 $(GO) test -race -parallel 16
+
+# Packages whose tests start servers go one at a time, for each keeps a machine busy. The others
+# mostly wait for leases, and need not wait for each other.
+WITH_SERVERS    = $(GO) list -test -f '{{with .ForTest}}{{.}} {{$$.Deps}}{{end}}' $(PKG) | awk '/conformance\/servers[] ]/ {print $$1}' | sort -u
+WITHOUT_SERVERS = { $(GO) list $(PKG); $(WITH_SERVERS); } | sort | uniq -u
 
 .PHONY: help
 help: ## List the targets
@@ -37,9 +42,17 @@ run: build ## Build and start everything: bin/seckill up $(ARGS)
 walk: servers ## Walk through the whole sale once, a line for each step
 	$(GO) test -count=1 -v -run '^TestWalk' ./cmd/seckill
 
+.PHONY: console
+console: servers ## Use the console in a browser on both stores, and keep screenshots in bin/screenshots
+	$(GO) test -count=1 -v -run '^TestConsole' ./cmd/seckill
+
 .PHONY: sale
 sale: servers ## Sell 50,000 units to 80,000 buyers by real processes, and check every order
 	SECKILL_TEST_FULL=1 $(GO) test -count=1 -v -timeout 30m -run '^TestSale$$' ./app/sale/rush
+
+.PHONY: handover
+handover: servers ## Replace a process ten times under 2,000 requests a second, on both stores
+	SECKILL_TEST_FULL=1 $(GO) test -count=1 -v -timeout 30m -run '^TestHandOver$$' ./cmd/seckill
 
 .PHONY: servers
 servers: ## Build the pinned etcd and Consul servers the tests start (cached outside the checkout)
@@ -52,7 +65,8 @@ test-short: ## Test without servers: under two minutes
 .PHONY: test
 test: servers ## Test everything on single nodes: what CI runs
 	$(GO) vet ./...
-	$(GOTEST) -count=1 -p 1 -timeout 15m $(PKG)
+	$(WITHOUT_SERVERS) | xargs -r $(GOTEST) -count=1 -p 4 -timeout 15m
+	$(WITH_SERVERS) | xargs -r $(GOTEST) -count=1 -p 1 -timeout 15m
 
 .PHONY: test-full
 test-full: servers ## Test everything, with three-node clusters and long runs
@@ -73,8 +87,9 @@ selftest: ## Run the conformance suite on broken stores, each of which it must r
 	$(GOTEST) -count=1 -timeout 1h ./conformance/selftest $(UPDATE)
 
 .PHONY: openapi
-openapi: ## Write docs/openapi-api.json, the document of the buyers' service
+openapi: ## Write docs/openapi-api.json and docs/openapi-admin.json, the documents of the services
 	$(GO) test -count=1 -run '^TestDocumentIsCheckedIn$$' ./app/api -update
+	$(GO) test -count=1 -run '^TestDocumentIsCheckedIn$$' ./app/admin -update
 
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH

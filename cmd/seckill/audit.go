@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/seed27495941/seckill/app/admin"
+	"github.com/seed27495941/seckill/app/admin/audit"
 )
 
 type auditCommand struct {
@@ -45,11 +47,19 @@ func (c *auditList) Run(p *program) error {
 		return show(r, a, func(list admin.AuditList) error {
 			var rows [][]string
 			for _, one := range list.Records {
-				rows = append(rows, []string{moment(one.Time), one.Actor, one.Name, one.Target, string(one.Outcome), one.Error})
+				rows = append(rows, []string{moment(one.Time), who(one.Action), one.Name, one.Target, string(one.Outcome), one.Error})
 			}
 			defer r.more(list.Next)
 			r.problems(list.Problems)
 			return r.table("TIME ACTOR ACTION TARGET OUTCOME ERROR", rows)
 		})
 	})
+}
+
+// who is who did something, and with which token.
+func who(a audit.Action) string {
+	if a.TokenName == "" {
+		return a.Actor
+	}
+	return fmt.Sprintf("%s (%s)", a.Actor, a.TokenName)
 }

@@ -236,7 +236,7 @@ func (o remoteOperator) people() {
 
 func (o remoteOperator) audits() {
 	o.Helper()
-	assert.Regexp(o, `(?m)^\S+Z +olga +node\.drain +n1 +done +-$`, o.ok("audit", "list", "--action=node.", "--limit=20"))
+	assert.Regexp(o, `(?m)^\S+Z +olga \(tests\) +node\.drain +n1 +done +-$`, o.ok("audit", "list", "--action=node.", "--limit=20"))
 	var list admin.AuditList
 	require.NoError(o, json.Unmarshal([]byte(o.ok("audit", "list", "--action=config.", "--actor=olga", "--output=json")), &list))
 	assert.NotEmpty(o, list.Records)

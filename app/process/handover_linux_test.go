@@ -127,6 +127,45 @@ func TestASignalUpgrades(t *testing.T) {
 	b.awaitServing(b.named())
 }
 
+// Whoever is named by the file can be sent the signal, whatever it is doing. It is
+// obeyed, or the log says why not.
+func TestASignalIsHeardByWhoIsNamed(t *testing.T) {
+	t.Run("before it serves", func(t *testing.T) {
+		b := newBench(t)
+		b.Seated = filepath.Join(b.dir, "seated")
+		first := b.start()
+		b.await("the file names it", func() bool { return b.named() == first.pid() })
+		b.kill(first.pid(), syscall.SIGUSR2)
+		require.NoError(t, os.WriteFile(b.Seated, nil, 0o600))
+		b.requireEnd(first)
+		b.await("another process is named", func() bool { return b.named() != first.pid() })
+		b.adopt(b.named())
+		b.awaitServing(b.named())
+	})
+	for name, end := range map[string]func(b *bench, first *started){
+		"while it stops":        func(b *bench, first *started) { b.kill(first.pid(), syscall.SIGTERM) },
+		"after it was replaced": func(b *bench, _ *started) { b.upgrade() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			first := b.first()
+			slow, finish := b.dial(), filepath.Join(b.dir, "finish")
+			slow.say(strings.Replace(request, "/", "/?await="+finish, 1))
+			_, err := slow.in.Peek(1)
+			require.NoError(t, err)
+			end(b, first)
+			b.await("it leaves", func() bool { return b.logged("stopping") })
+			b.kill(first.pid(), syscall.SIGUSR2)
+			require.NoError(t, os.WriteFile(finish, nil, 0o600))
+			pid, _ := slow.hear()
+			assert.Equal(t, first.pid(), pid)
+			require.NoError(t, slow.Close())
+			b.requireEnd(first)
+			assert.True(t, b.logged("no upgrade"), "what is not obeyed is logged")
+		})
+	}
+}
+
 func TestASuccessorThatDoesNotGetReadyChangesNothing(t *testing.T) {
 	for _, test := range []struct{ fault, reason string }{
 		{dies, "the new process ended before it was ready, its log says why: exit status 3"},

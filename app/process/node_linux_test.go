@@ -32,6 +32,7 @@ type nodeConfig struct {
 	Test    int // pid, which no node outlives
 	PIDFile string
 	Listen  map[string]string // addresses by name
+	Seated  string            // file that a process awaits when it has the seat; "" for none
 	Ready   time.Duration
 	Drain   time.Duration
 }
@@ -81,6 +82,9 @@ func runNode() error {
 	if err != nil {
 		return err
 	}
+	if err := awaitFile(stop, c.Seated); err != nil {
+		return errors.Join(err, seat.Close(abort))
+	}
 	draining := make(chan struct{})
 	plan := process.Plan{Log: log, Seat: seat, Warm: warm, Draining: func() { close(draining) }, DrainTimeout: c.Drain}
 	for name, address := range c.Listen {
@@ -102,14 +106,23 @@ func warm(ctx context.Context) error {
 	case hangs:
 		<-ctx.Done()
 	default:
-		for ctx.Err() == nil {
-			if _, err := os.Stat(fault); err == nil {
-				return nil
-			}
-			time.Sleep(5 * time.Millisecond)
-		}
+		return awaitFile(ctx, fault)
 	}
 	return context.Cause(ctx)
+}
+
+// awaitFile waits until a file exists, if it has a name.
+func awaitFile(ctx context.Context, name string) error {
+	for name != "" {
+		if _, err := os.Stat(name); err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	return nil
 }
 
 // answer answers with the pid, once the request's body is in. It takes its time if
@@ -127,11 +140,8 @@ func answer(draining <-chan struct{}) http.Handler {
 		if file := r.URL.Query().Get("await"); file != "" {
 			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()
-			for r.Context().Err() == nil {
-				if _, err := os.Stat(file); err == nil {
-					break
-				}
-				time.Sleep(5 * time.Millisecond)
+			if awaitFile(r.Context(), file) != nil {
+				return
 			}
 		}
 		_, _ = fmt.Fprintln(w, os.Getpid())

@@ -104,6 +104,9 @@ func (s *succession) startNext(ctx context.Context, executable string) (pid int,
 		return 0, errors.New("an upgrade is under way already")
 	}
 	defer s.upgrading.Unlock()
+	if ctx.Err() != nil {
+		return 0, context.Cause(ctx)
+	}
 	c, err := s.program.start(executable) //nolint:contextcheck // it outlives whoever asks
 	if err != nil {
 		return 0, err

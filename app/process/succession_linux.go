@@ -7,9 +7,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -19,8 +21,9 @@ type succession struct {
 	file        pidFile
 	self        identity
 	program     program
-	predecessor *predecessor // nil: none
-	upgrading   sync.Mutex   // while this process starts its successor
+	predecessor *predecessor   // nil: none
+	upgrading   sync.Mutex     // while this process starts its successor
+	upgrades    chan os.Signal // each is obeyed while this process offers its seat
 
 	mu      sync.Mutex
 	control *net.UnixListener // nil until the file names this process
@@ -59,8 +62,11 @@ func newSuccession(ctx context.Context, cfg SeatConfig) (*succession, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &succession{cfg: cfg, file: file, self: self, program: started, over: make(chan struct{})}
+	s := &succession{cfg: cfg, file: file, self: self, program: started, upgrades: make(chan os.Signal, 1), over: make(chan struct{})}
+	// First: whoever is named can be sent the signal, which nobody would hear of before.
+	signal.Notify(s.upgrades, syscall.SIGUSR2)
 	if err := s.sit(ctx); err != nil {
+		signal.Stop(s.upgrades)
 		return nil, err
 	}
 	return s, nil
@@ -209,10 +215,21 @@ func (s *succession) close(ctx context.Context) error {
 		s.predecessor.close()
 	}
 	s.shut()
+	defer s.deafen()
 	if s.handedOver() {
 		return nil
 	}
 	return s.file.remove(ctx, s.self)
+}
+
+// deafen says that a signal came too late, if one did.
+func (s *succession) deafen() {
+	signal.Stop(s.upgrades)
+	select {
+	case <-s.upgrades:
+		s.cfg.Log.Error("no upgrade", "error", "the signal came when this process was ending")
+	default:
+	}
 }
 
 // outlive waits for the process before to end.

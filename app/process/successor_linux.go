@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
-	"os/signal"
 	"sync"
 	"syscall"
 	"time"
@@ -55,12 +53,9 @@ func (s *succession) offer(ctx context.Context, listeners []namedListener, retir
 }
 
 func (s *succession) obeySignals(ctx context.Context) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGUSR2)
-	defer signal.Stop(signals)
 	for {
 		select {
-		case <-signals:
+		case <-s.upgrades:
 			if _, err := s.startNext(ctx, ""); err != nil {
 				s.cfg.Log.Error("no upgrade", "error", err)
 			}

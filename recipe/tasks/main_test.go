@@ -58,12 +58,13 @@ func runConsole(t *testing.T, s backend.Store) (c *tasks.Console, stop func() er
 	return c, stores.Start(t, c.Run)
 }
 
-// runWorker makes a worker and runs it, with the shortest TTL unless told.
+// runWorker makes a worker and runs it, with a TTL that no worker lets pass on a busy
+// machine unless told.
 func runWorker(t *testing.T, s backend.Store, cfg tasks.WorkerConfig) (w *tasks.Worker, stop func() error) {
 	t.Helper()
 	cfg.Dir = dir
 	if cfg.TTL == 0 {
-		cfg.TTL = stores.ShortestTTL
+		cfg.TTL = time.Minute
 	}
 	w, err := tasks.NewWorker(s, cfg)
 	require.NoError(t, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,7 +28,11 @@ func TestTasksAreDone(t *testing.T) {
 		two, stopTwo := runWorker(t, s.Open(t), tasks.WorkerConfig{Name: "two", Handler: echo})
 		<-c.Synced()
 		awaitWorkers(t, c, 2)
-		ids := []string{one.ID(), two.ID()}
+		var ids []string
+		stores.Wait(t, "the workers have heard that they are registered", func() bool { // later than the console, perhaps
+			ids = []string{one.ID(), two.ID()}
+			return !slices.Contains(ids, "")
+		})
 
 		for i := range 10 {
 			require.NoError(t, c.Submit(t.Context(), fmt.Sprint(i), json.RawMessage(fmt.Sprintf(`{ "n": %d, "html": "<&>" }`, i))))
@@ -390,10 +395,7 @@ func TestFailure(t *testing.T) {
 			assert.Equal(t, 1, task.Attempt, "an error is an answer")
 		}
 		// The largest payload leaves room for the longest error.
-		size := backend.MaxValue
-		for errors.Is(c.Submit(t.Context(), "long", json.RawMessage(`"`+strings.Repeat("x", size)+`"`)), backend.ErrTooLarge) {
-			size -= 64
-		}
+		assert.NotZero(t, submitLargest(t, c, "long"))
 		assert.Equal(t, tasks.Failed, finished(t, c, "long").State)
 
 		submit(t, c, "nothing")
@@ -401,6 +403,25 @@ func TestFailure(t *testing.T) {
 		assertDone(t, task, 1)
 		assert.Empty(t, task.Result)
 	})
+}
+
+// submitLargest submits the largest payload that a task can have: each refusal says by
+// how much another one was too large.
+func submitLargest(t *testing.T, c *tasks.Console, id string) (refusals int) {
+	t.Helper()
+	for size := backend.MaxValue; ; refusals++ {
+		err := c.Submit(t.Context(), id, json.RawMessage(`"`+strings.Repeat("x", size)+`"`))
+		if err == nil {
+			return refusals
+		}
+		require.ErrorIs(t, err, backend.ErrTooLarge)
+		var has, most int
+		_, told, _ := strings.Cut(err.Error(), " has ")
+		_, err = fmt.Sscanf(told, "%d bytes, at most %d are allowed", &has, &most)
+		require.NoError(t, err)
+		require.Greater(t, has, most)
+		size -= has - most
+	}
 }
 
 // Consoles need no leader: each write has its conditions.

@@ -140,7 +140,7 @@ func TestWorkerCutOff(t *testing.T) {
 		client := space.Client(t)
 		c, _ := runConsole(t, space.Open(t))
 		d := newDesk()
-		w, _ := runWorker(t, client, tasks.WorkerConfig{Handler: d.handle})
+		w, _ := runWorker(t, client, tasks.WorkerConfig{Handler: d.handle, TTL: stores.ShortestTTL})
 		submit(t, c, "a")
 		<-d.began
 		former := w.ID()

@@ -67,11 +67,14 @@ func (consul) args(cfg Config, nodes []*Node, self *Node) []string {
 }
 
 // ready is more than having a leader: until the leader has entered the node into the catalog, and the health check of its gossip with
-// it, sessions are refused.
-func (c consul) ready(ctx context.Context, a api) error {
-	name, _, err := c.identify(ctx, a)
-	if err != nil {
-		return err
+// it, sessions are refused. A node of ours is not asked for its name: that hangs for half a minute while the agent is telling a leader
+// that was paused about itself, though the node is ready, or leads.
+func (c consul) ready(ctx context.Context, n *Node) (err error) {
+	a, name := n.api(), n.name
+	if name == "" {
+		if name, _, err = c.identify(ctx, a); err != nil {
+			return err
+		}
 	}
 	var leader string
 	if err := a.call(ctx, "GET", "/v1/status/leader", nil, &leader); err != nil {

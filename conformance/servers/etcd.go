@@ -42,8 +42,8 @@ func (etcd) args(cfg Config, nodes []*Node, self *Node) []string {
 
 // ready uses /health, which makes a linearizable read inside the server and so needs no user even when authentication is on. A full
 // store is not an unready one.
-func (etcd) ready(ctx context.Context, a api) error {
-	return a.call(ctx, "GET", "/health?exclude=NOSPACE", nil, nil)
+func (etcd) ready(ctx context.Context, n *Node) error {
+	return n.api().call(ctx, "GET", "/health?exclude=NOSPACE", nil, nil)
 }
 
 func (etcd) identify(ctx context.Context, a api) (name, version string, err error) {

@@ -11,7 +11,7 @@ type flavor interface {
 	args(cfg Config, nodes []*Node, self *Node) []string
 
 	// ready returns nil if the node knows a leader and takes part in linearizable reads, else what is missing.
-	ready(ctx context.Context, a api) error
+	ready(ctx context.Context, n *Node) error
 
 	// identify asks the node who it is.
 	identify(ctx context.Context, a api) (name, version string, err error)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,6 +91,33 @@ func TestThreeNodes(t *testing.T) {
 		require.NoError(t, c.Node(0).Start(ctx))
 		requireValue(t, c.Node(0), "key", "two")
 	})
+}
+
+// Who leads now is ready also while its agent hangs on the leader of before, with its own state locked, to tell about itself.
+func TestAgentThatHangsIsReady(t *testing.T) {
+	needServers(t)
+	t.Parallel()
+	c := ForTest(t, Config{Kind: Consul, Nodes: 3})
+	ctx := testContext(t)
+	old, err := c.Leader(ctx)
+	require.NoError(t, err)
+	require.NoError(t, old.Pause(ctx))
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	for _, n := range c.Nodes() {
+		if n != old {
+			telling.Go(func() {
+				_ = n.api().call(ctx, "PUT", "/v1/agent/service/register", map[string]string{"Name": "news"}, nil) // it hangs
+			})
+		}
+	}
+	next, err := c.Leader(ctx)
+	require.NoError(t, err)
+	_, _, err = c.flavor.identify(ctx, next.api())
+	require.ErrorIs(t, err, context.DeadlineExceeded, "the agent does not hang")
+	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	require.NoError(t, next.waitReady(soon))
 }
 
 // A test process that is killed takes its servers, their data and their containers with it.

@@ -173,7 +173,7 @@ func (n *Node) waitReady(ctx context.Context) error {
 
 	pause := 10 * time.Millisecond
 	for {
-		err := n.cluster.flavor.ready(ctx, n.api())
+		err := n.cluster.flavor.ready(ctx, n)
 		select {
 		case <-exited:
 			return n.exitError(run)

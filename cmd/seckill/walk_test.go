@@ -344,7 +344,7 @@ func (w *walk) startAdmin() *walker {
 func (w *walk) start(name, addr string, args ...string) *walker {
 	file := filepath.Join(w.TempDir(), "settings.toml")
 	require.NoError(w, os.WriteFile(file, []byte(settingsFile), 0o600))
-	p := &walker{w: w, name: name, main: addr, ops: stores.FreeAddress(w.T), log: &lockedBuffer{}, client: &http.Client{Timeout: 2 * time.Second}}
+	p := &walker{w: w, name: name, main: addr, ops: stores.FreeAddress(w.T), log: &lockedBuffer{}, client: &http.Client{Timeout: 10 * time.Second}}
 	args = append(args, "--backend="+string(w.store.kind), "--endpoints="+w.cluster.Endpoints()[0], "--config="+file, "--ops-bind="+p.ops)
 	p.cmd = exec.Command(w.binary, args...)
 	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log

@@ -104,7 +104,7 @@ func (r *running) letIn() {
 		var err error
 		r.token, _, err = accounts.CreateToken(r.Context(), "admin", "tests", access.Admin, time.Time{})
 		return err == nil
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // An answer is what a service said.
@@ -159,7 +159,7 @@ func (r *running) publish(text string) {
 	require.Eventually(r, func() bool {
 		now := r.status().Config
 		return now.Applied+now.Refused > before.Applied+before.Refused
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 type configPage struct {
@@ -246,7 +246,7 @@ func TestOperatorsSeeNodesAndWhatIsNone(t *testing.T) {
 	require.Eventually(t, func() bool {
 		require.NoError(t, json.Unmarshal([]byte(r.get(r.at.Admin, "/v1/nodes")), &page))
 		return len(page.Problems) == 1
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Len(t, page.Nodes, 1)
 	self := page.Nodes[0]
 	assert.Equal(t, strings.NewReplacer(".", "-", ":", "-").Replace(r.at.API.String()), self.ID)
@@ -267,7 +267,7 @@ func TestOperatorsSeeTheConfig(t *testing.T) {
 	require.Eventually(t, func() bool { // the node's own listing follows
 		c = r.config()
 		return len(c.Nodes) == 1 && c.Nodes[0].Same
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	assert.JSONEq(t, `{"logLevel":"warn"}`, c.Published.Value)
 	assert.Equal(t, c.Here.Hash, c.Published.Hash)
 	assert.Equal(t, "warn", c.Here.InForce.LogLevel)

@@ -129,7 +129,7 @@ func TestTheEndHasAnOrder(t *testing.T) {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		return len(j.events) == 4
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	j.note("answered")
 	close(service.release)
 

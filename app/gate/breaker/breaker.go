@@ -15,7 +15,7 @@ import (
 const (
 	tick      = time.Second
 	rest      = 5 * time.Second // open, before a trial
-	trialTime = 5 * time.Second // after which requests that are not through are slow
+	trialTime = 5 * time.Second // after which it is judged by as many as are through
 	probes    = 20              // of a trial
 	tolerated = 2               // slow ones
 	fewest    = 100             // requests that have a percentile
@@ -77,8 +77,22 @@ type phase struct {
 	state State
 	since time.Time
 
-	// Of a trial: requests that were let through, are through, and were not slow.
-	admitted, through, fast atomic.Int64
+	// Of a trial: requests that were let through, of these are through, and of these were slow.
+	admitted, through, slow atomic.Int64
+
+	calls atomic.Uint64 // numbers them
+	begun sync.Map      // when those began, by their numbers, that are being worked on
+}
+
+// slowNow is how many requests have been worked on for longer than limit.
+func (p *phase) slowNow(limit time.Duration) (n int64) {
+	p.begun.Range(func(_, began any) bool {
+		if time.Since(began.(time.Time)) > limit { //nolint:forcetypeassert // nothing else is in it
+			n++
+		}
+		return true
+	})
+	return n
 }
 
 // A Status tells what a breaker does, and why.
@@ -129,7 +143,8 @@ func (b *Breaker) SetThresholds(t Thresholds) error {
 type Call struct {
 	breaker *Breaker
 	phase   *phase
-	began   time.Time
+	began   time.Time // later, by as long as it waited since
+	number  uint64    // in a trial
 }
 
 // admit takes one of the places of a trial, if there is one.
@@ -150,8 +165,12 @@ func (p *phase) admit() bool {
 func (b *Breaker) Allow() (call Call, ok bool, retryAfter time.Duration) {
 	p, now := b.phase.Load(), time.Now()
 	switch {
-	case p.state == Closed, p.state == HalfOpen && p.admit():
-		return Call{b, p, now}, true, 0
+	case p.state == Closed:
+		return Call{breaker: b, phase: p, began: now}, true, 0
+	case p.state == HalfOpen && p.admit():
+		call = Call{breaker: b, phase: p, began: now, number: p.calls.Add(1)}
+		call.work(true)
+		return call, true, 0
 	case p.state == HalfOpen:
 		retryAfter = tick
 	default:
@@ -163,6 +182,7 @@ func (b *Breaker) Allow() (call Call, ok bool, retryAfter time.Duration) {
 
 // Done tells that a request is through: it has an answer, or begins to stream one.
 func (c Call) Done() {
+	c.work(false)
 	if c.breaker == nil || c.phase != c.breaker.phase.Load() {
 		return
 	}
@@ -171,8 +191,8 @@ func (c Call) Done() {
 		c.breaker.window.count(took)
 		return
 	}
-	if took <= c.breaker.thresholds.Load().Latency {
-		c.phase.fast.Add(1)
+	if took > c.breaker.thresholds.Load().Latency {
+		c.phase.slow.Add(1)
 	}
 	c.phase.through.Add(1)
 }
@@ -182,21 +202,40 @@ func (c Call) Done() {
 func (c *Call) Await(read func()) {
 	began := time.Now()
 	c.place(-1)
+	c.work(false)
 	read()
-	c.place(1)
 	c.began = c.began.Add(time.Since(began))
+	c.work(true)
+	c.place(1)
+}
+
+// isTrial reports whether it is part of a trial.
+func (c Call) isTrial() bool { return c.breaker != nil && c.phase.state == HalfOpen }
+
+// work tells a trial whether the request is being worked on.
+func (c Call) work(on bool) {
+	switch {
+	case !c.isTrial():
+	case on:
+		c.phase.begun.Store(c.number, c.began)
+	default:
+		c.phase.begun.Delete(c.number)
+	}
 }
 
 // place gives back, or takes again, the call's place in a trial.
 func (c Call) place(n int64) {
-	if c.breaker != nil && c.phase.state == HalfOpen {
+	if c.isTrial() {
 		c.phase.admitted.Add(n)
 	}
 }
 
 // Drop tells that somebody else has refused the request: how long that took means
 // nothing, and in a trial another one may have its place.
-func (c Call) Drop() { c.place(-1) }
+func (c Call) Drop() {
+	c.work(false)
+	c.place(-1)
+}
 
 // Run opens and closes the breaker until ctx ends; then it returns nil, and the
 // breaker is closed.
@@ -245,20 +284,27 @@ func (b *Breaker) look() {
 	b.window.turn()
 }
 
-// judge ends a trial, if it is time.
+// judge ends a trial, if it is time: by those that are through, if they are enough, else
+// when the time is up, and then those that have taken too long already are slow as well.
 func (b *Breaker) judge(p *phase, limits Thresholds, busy string) {
-	if over := time.Since(p.since) >= trialTime; busy == "" && p.through.Load() < probes && !over {
+	through := p.through.Load()
+	enough, over := through >= probes, time.Since(p.since) >= trialTime
+	if busy == "" && !enough && !over {
 		return
 	}
-	admitted := p.admitted.Load()
-	slow := ""
-	if n := admitted - p.fast.Load(); n > tolerated {
-		slow = fmt.Sprintf("%d of %d requests on trial took longer than %v", n, admitted, limits.Latency)
+	slow, n, of := "", p.slow.Load(), through
+	if !enough {
+		n, of = n+p.slowNow(limits.Latency), p.admitted.Load()
+	}
+	if n > tolerated {
+		slow = fmt.Sprintf("%d of %d requests on trial took longer than %v", n, of, limits.Latency)
 	}
 	switch {
 	case b.openIf(busy, slow):
-	case admitted == 0:
+	case of == 0:
 		b.enter(HalfOpen) // nobody came: another trial
+	case through == 0:
+		// Nobody knows yet: it goes on.
 	default:
 		b.enter(Closed)
 	}

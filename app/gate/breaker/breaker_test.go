@@ -28,7 +28,8 @@ type node struct {
 	cpu float64
 	err error
 
-	log *bytes.Buffer
+	log     *bytes.Buffer
+	working sync.WaitGroup
 }
 
 // simulate runs a test with a node whose breaker runs.
@@ -48,6 +49,7 @@ func simulate(t *testing.T, f func(n *node)) {
 		running.Go(func() { assert.NoError(t, n.Run(ctx)) })
 		time.Sleep(time.Millisecond) // what the test does is never at the moment of a look
 		f(n)
+		n.working.Wait()
 		stop()
 		running.Wait()
 		assert.Equal(t, Closed, n.Status().State)
@@ -84,6 +86,30 @@ func (n *node) requests(count int, took time.Duration) (admitted int) {
 		}
 	}
 	return admitted
+}
+
+// waits makes a request that waits for its client first, and reports whether it was let
+// through. It returns before that is done.
+func (n *node) waits(client, took time.Duration) (admitted bool) {
+	call, ok, _ := n.Allow()
+	if ok {
+		n.working.Go(func() {
+			call.Await(func() { time.Sleep(client) })
+			time.Sleep(took)
+			call.Done()
+		})
+	}
+	return ok
+}
+
+// onTrial has the breaker open and begin a trial.
+func (n *node) onTrial() {
+	n.t.Helper()
+	n.busy(100)
+	n.pass(3)
+	n.busy(0)
+	n.pass(5)
+	n.is(HalfOpen)
 }
 
 func (n *node) is(want State) {
@@ -250,11 +276,7 @@ func TestATrial(t *testing.T) {
 	} {
 		t.Run(what, func(t *testing.T) {
 			simulate(t, func(n *node) {
-				n.busy(100)
-				n.pass(3)
-				n.busy(0)
-				n.pass(5)
-				n.is(HalfOpen)
+				n.onTrial()
 				n.requests(c.slow, 1100*time.Millisecond)
 				n.requests(c.fast, 100*time.Millisecond)
 				n.requests(c.stuck, time.Hour)
@@ -268,14 +290,77 @@ func TestATrial(t *testing.T) {
 	}
 }
 
+// When enough are through it is they who count: others of the trial, that waited for their
+// clients and are only beginning, are not slow.
+func TestATrialIsJudgedByThoseThatAreThrough(t *testing.T) {
+	simulate(t, func(n *node) {
+		n.onTrial()
+		for i := range probes + 10 {
+			took := time.Duration(0)
+			if i < 10 {
+				took = 950 * time.Millisecond
+			}
+			require.True(t, n.waits(100*time.Millisecond, took), "who waits for a client has no place")
+			synctest.Wait()
+		}
+		n.pass(1)
+		n.is(Closed)
+		assert.Equal(t, uint64(1), n.Status().Opened)
+	})
+}
+
+// When the time is up, who has just come is not slow, and who has taken too long is: what
+// a client was waited for does not count.
+func TestATrialWhoseTimeIsUp(t *testing.T) {
+	for what, c := range map[string]struct {
+		take  time.Duration // after they came, half a second before the time is up
+		await time.Duration // of that, for their clients
+		early int           // requests that came at the beginning, and never end
+		want  State
+	}{
+		"they have just come":            {take: 900 * time.Millisecond, want: Closed},
+		"two that came earlier are slow": {take: 900 * time.Millisecond, early: 2, want: Closed},
+		"three are":                      {take: 900 * time.Millisecond, early: 3, want: Open},
+		"clients were waited for":        {take: 900 * time.Millisecond, await: 300 * time.Millisecond, want: Closed},
+	} {
+		t.Run(what, func(t *testing.T) {
+			simulate(t, func(n *node) {
+				n.onTrial()
+				n.requests(1, time.Millisecond)
+				n.requests(c.early, time.Hour)
+				time.Sleep(trialTime - 500*time.Millisecond)
+				for range 10 {
+					require.True(t, n.waits(c.await, c.take-c.await))
+				}
+				n.pass(1)
+				n.is(c.want)
+				if c.want == Open {
+					assert.Equal(t, "3 of 14 requests on trial took longer than 1s", n.Status().Reason)
+				}
+			})
+		})
+	}
+}
+
+// As long as nobody is through, and nobody slow, nothing is known, and the trial goes on.
+func TestATrialWithALongLimit(t *testing.T) {
+	for took, want := range map[time.Duration]State{7 * time.Second: Closed, 9 * time.Second: Open} {
+		simulate(t, func(n *node) {
+			require.NoError(t, n.SetThresholds(Thresholds{CPU: 80, Latency: 8 * time.Second}))
+			n.onTrial()
+			assert.Equal(t, probes, n.requests(100, took))
+			n.pass(6)
+			n.is(HalfOpen)
+			n.pass(3)
+			n.is(want)
+		})
+	}
+}
+
 // Requests that come in a trial while the processors get busy do not close it.
 func TestATrialThatMakesTheProcessorsBusy(t *testing.T) {
 	simulate(t, func(n *node) {
-		n.busy(100)
-		n.pass(3)
-		n.busy(0)
-		n.pass(5)
-		n.is(HalfOpen)
+		n.onTrial()
 		n.busy(300)
 		n.requests(5, time.Millisecond)
 		n.pass(1)
@@ -466,7 +551,8 @@ func TestManyAtOnce(t *testing.T) {
 	b.enter(HalfOpen)
 	many()
 	assert.Equal(t, int64(probes), admitted.Load())
-	assert.Equal(t, int64(probes), b.phase.Load().fast.Load())
+	assert.Equal(t, int64(probes), b.phase.Load().through.Load())
+	assert.Zero(t, b.phase.Load().slow.Load())
 	assert.Equal(t, uint64(8000-probes), b.Status().Refused)
 	b.look()
 	assert.Equal(t, Closed, b.Status().State)

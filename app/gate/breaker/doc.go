@@ -9,16 +9,18 @@
 //
 // While it is open all requests are refused. After five seconds, and not while the
 // processors are too busy, it is half open: twenty requests are let through as a
-// trial. When they are through, or five seconds have passed, it closes, unless more
-// than two of them were too slow (those that are not through are) or the
-// processors too busy: then it is open for another five seconds. What was measured
-// before it closes is forgotten, and a request that began before it opened has no
-// say afterwards.
+// trial. It closes, unless more than two of them were too slow or the processors too
+// busy: then it is open for another five seconds. When twenty are through, they are
+// judged, and nobody else. When five seconds have passed before that, those that are
+// through are, and with them those that have taken too long already; others that are
+// not through are not slow. As long as nobody is through then, and not more than two
+// are slow, the trial goes on. What was measured before it closes is forgotten, and a
+// request that began before it opened has no say afterwards.
 //
 // # Cost
 //
 // A request loads a pointer, adds to a counter, and asks twice for the time: there
-// is no lock. All decisions are made by the goroutine that runs [Breaker.Run].
+// is no lock. Those of a trial are in a map besides. All decisions are made by the goroutine that runs [Breaker.Run].
 // Latencies are counted in ranges that are at most 3.2 % wide; a percentile is the
 // lower end of its range, so the breaker never opens too early by that.
 //

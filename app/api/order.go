@@ -80,7 +80,10 @@ func (s *Service) placeOrder(w http.ResponseWriter, r *http.Request) {
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
-	o, created, err := s.cfg.Seller.Order(ctx, e.ID, d)
+	var o ledger.Order
+	var created bool
+	var err error
+	gate.Await(ctx, func() { o, created, err = s.cfg.Seller.Order(ctx, e.ID, d) })
 	if err != nil {
 		s.refuse(w, e.ID, s.verdict(ctx, err))
 		return

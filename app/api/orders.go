@@ -10,6 +10,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/app/gate"
+	"github.com/seed27495941/seckill/app/sale"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
@@ -74,7 +75,9 @@ func (s *Service) withOrder(
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	o, err := do(ctx, e.ID, gate.UserOf(ctx), order)
+	var o ledger.Order
+	var err error
+	gate.Await(ctx, func() { o, err = do(ctx, e.ID, gate.UserOf(ctx), order) })
 	if err != nil {
 		return nil, s.verdict(ctx, err)
 	}
@@ -103,7 +106,9 @@ func (s *Service) listMyOrders(ctx context.Context, _ *struct{}) (*orderList, er
 	defer cancel()
 	list := &orderList{CacheControl: noStore}
 	list.Body.Orders = []Order{}
-	found, err := s.cfg.Seller.OrdersOfAll(ctx, gate.UserOf(ctx))
+	var found []sale.EventOrders
+	var err error
+	gate.Await(ctx, func() { found, err = s.cfg.Seller.OrdersOfAll(ctx, gate.UserOf(ctx)) })
 	if err != nil {
 		return nil, s.verdict(ctx, err) // a part of them would look like all
 	}

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,9 +27,11 @@ import (
 	"github.com/seed27495941/seckill/app/sale/ledger"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/app/settings"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
 	"github.com/seed27495941/seckill/internal/stores"
+	"github.com/seed27495941/seckill/recipe/registry"
 )
 
 // scripted is a seller that answers what it is told to, at once.
@@ -331,6 +335,55 @@ func TestRefusedOrdersAreCounted(t *testing.T) {
 		counted(s.do(request{method: http.MethodPost, path: "/v1/events/" + ulid.Make().String() + "/orders", as: "ann", body: body})) // there is none
 		seller.err = ledger.ErrPaid
 		counted(s.do(request{method: http.MethodPost, path: "/v1/orders/" + e.ID.String() + "-" + ulid.Make().String() + "/cancel", as: "ann"}))
+	})
+}
+
+// An owner that is lost is no sign that this node has too much to do: buyers whose slots it
+// had wait for another one in vain, whatever they ask for, and nobody else is refused for that.
+func TestWhoWaitsForAnOwnerOpensNoBreaker(t *testing.T) {
+	inShop(t, func(t *testing.T, s *shop) {
+		lost, err := registry.NewRegistration(s.store, registry.Config{
+			TTL: time.Second, Node: registry.Node{Addr: "10.0.0.2:8080", Incarnation: ulid.Make().String()},
+		})
+		require.NoError(t, err)
+		stores.Start(t, lost.Run)
+		<-lost.Ready()
+		c := wide()
+		c.CircuitBreaker = settings.Defaults().Config.CircuitBreaker
+		s.gate.SetConfig(c)
+		stores.Start(t, s.gate.Run)
+		e := s.publish(func(e *record.Event) { e.Slots, e.Total = 16, 10_000 })
+		nobodys := e.ID.String() + "-" + ulid.Make().String()
+
+		var undecided atomic.Int64
+		began := time.Now()
+		for round := range 3 {
+			var asking sync.WaitGroup
+			for i := range 200 {
+				buyer := fmt.Sprint("buyer", i)
+				for _, r := range []request{
+					{method: http.MethodPost, path: "/v1/events/" + e.ID.String() + "/orders", as: buyer, body: fmt.Sprintf(`{"quantity":1,"request_id":"r%d"}`, round%2)},
+					{method: http.MethodGet, path: "/v1/orders/" + nobodys, as: buyer},
+					{method: http.MethodPost, path: "/v1/orders/" + nobodys + "/cancel", as: buyer},
+					{method: http.MethodGet, path: "/v1/me/orders", as: buyer},
+				} {
+					asking.Go(func() {
+						if a := s.do(r); a.status == http.StatusServiceUnavailable {
+							a.refused(http.StatusServiceUnavailable, "undecided")
+							undecided.Add(1)
+						}
+					})
+				}
+			}
+			asking.Wait()
+			assert.Equal(t, http.StatusOK, s.get("/v1/events", "").status)
+		}
+		assert.GreaterOrEqual(t, time.Since(began), 6*time.Second, "they have waited")
+		assert.Greater(t, undecided.Load(), int64(200))
+		time.Sleep(time.Second)
+		b := s.gate.Status().Breaker
+		assert.Zero(t, b.Opened, b.Reason)
+		assert.Greater(t, b.Requests, 2000)
 	})
 }
 

@@ -173,7 +173,8 @@ func (g *Gate) Guard(route Route, next http.Handler) http.Handler {
 		}
 		w.call = r.call
 		if r.User != "" {
-			from = withUser(from, r.User)
+			w.user = r.User
+			from = from.WithContext(context.WithValue(from.Context(), writerKey{}, w))
 			w.sent = body{from.Body, &w.call}
 			from.Body = &w.sent
 		}

@@ -725,6 +725,30 @@ func TestSlowClientsAreNoSign(t *testing.T) {
 	})
 }
 
+// Nor is who decides about a request: the owner of a slot, or the store.
+func TestWhoDecidesSlowlyIsNoSign(t *testing.T) {
+	inHouse(t, nil, func(t *testing.T, h *house) {
+		h.handler = func(w http.ResponseWriter, r *http.Request) {
+			Await(r.Context(), func() { time.Sleep(2 * time.Second) })
+			time.Sleep(5 * time.Millisecond)
+			_, _ = w.Write([]byte("ok"))
+		}
+		for _, k := range []Kind{Read, Order, Cancel} {
+			var all sync.WaitGroup
+			for range 200 {
+				all.Go(func() { assert.True(t, h.passes(k, now)) })
+			}
+			all.Wait()
+		}
+		time.Sleep(time.Second)
+		s := h.Status().Breaker
+		assert.Equal(t, "closed", string(s.State))
+		assert.Equal(t, 600, s.Requests)
+		assert.InDelta(t, 5, s.Latency, 0.2)
+		assert.True(t, h.passes(Exempt, now), "nobody measures these")
+	})
+}
+
 // Nor can they keep it open: in a trial they have no place while they send.
 func TestSlowClientsEndNoTrial(t *testing.T) {
 	inHouse(t, nil, func(t *testing.T, h *house) {

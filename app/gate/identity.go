@@ -55,16 +55,25 @@ func unauthenticated(detail string) *web.Problem {
 	return web.NewProblem(http.StatusUnauthorized, Unauthenticated, detail).With("WWW-Authenticate", `Bearer error="invalid_token"`)
 }
 
-// userKey is where a request's context has its user.
-type userKey struct{}
-
-func withUser(r *http.Request, user string) *http.Request {
-	return r.WithContext(context.WithValue(r.Context(), userKey{}, user))
-}
+// writerKey is where the context of a buyer's request has its [writer].
+type writerKey struct{}
 
 // UserOf is who sent a request that has passed the gate, "" if its route is for
 // everybody.
 func UserOf(ctx context.Context) string {
-	user, _ := ctx.Value(userKey{}).(string)
-	return user
+	if w, ok := ctx.Value(writerKey{}).(*writer); ok {
+		return w.user
+	}
+	return ""
+}
+
+// Await waits for who decides about a request of a buyer: the owner of a slot, or the store.
+// However long they take, it does not mean to the breaker that this node has too much to do.
+// The wait has to be bounded.
+func Await(ctx context.Context, wait func()) {
+	if w, ok := ctx.Value(writerKey{}).(*writer); ok {
+		w.call.Await(wait)
+		return
+	}
+	wait()
 }

@@ -13,6 +13,7 @@ import (
 type writer struct {
 	http.ResponseWriter
 	id      string
+	user    string // of a route for buyers
 	began   time.Time
 	call    breaker.Call
 	sent    body
@@ -70,6 +71,6 @@ type body struct {
 }
 
 func (b *body) Read(p []byte) (n int, err error) {
-	b.call.Await(func() { n, err = b.ReadCloser.Read(p) })
+	b.call.AwaitClient(func() { n, err = b.ReadCloser.Read(p) })
 	return n, err
 }

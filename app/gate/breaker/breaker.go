@@ -197,16 +197,24 @@ func (c Call) Done() {
 	c.phase.through.Add(1)
 }
 
-// Await reads what the client has not sent yet. That takes as long as the client does, so
-// it counts for nothing, and in a trial another one may have the place meanwhile.
-func (c *Call) Await(read func()) {
+// Await waits for others than this node, who take as long as they do: that counts for
+// nothing. Whoever waits has to bound it, for in a trial the request keeps its place.
+func (c *Call) Await(wait func()) {
 	began := time.Now()
-	c.place(-1)
 	c.work(false)
-	read()
-	c.began = c.began.Add(time.Since(began))
-	c.work(true)
-	c.place(1)
+	defer func() {
+		c.began = c.began.Add(time.Since(began))
+		c.work(true)
+	}()
+	wait()
+}
+
+// AwaitClient reads what the client has not sent yet. That is nothing this node can bound,
+// so in a trial another one may have the place meanwhile.
+func (c *Call) AwaitClient(read func()) {
+	c.place(-1)
+	defer c.place(1)
+	c.Await(read)
 }
 
 // isTrial reports whether it is part of a trial.

@@ -94,7 +94,7 @@ func (n *node) waits(client, took time.Duration) (admitted bool) {
 	call, ok, _ := n.Allow()
 	if ok {
 		n.working.Go(func() {
-			call.Await(func() { time.Sleep(client) })
+			call.AwaitClient(func() { time.Sleep(client) })
 			time.Sleep(took)
 			call.Done()
 		})
@@ -224,7 +224,7 @@ func TestWaitingForClients(t *testing.T) {
 	simulate(t, func(n *node) {
 		for range 200 {
 			call, _, _ := n.Allow()
-			time.AfterFunc(100*time.Millisecond, func() { call.Await(func() { time.Sleep(4900 * time.Millisecond) }); call.Done() })
+			time.AfterFunc(100*time.Millisecond, func() { call.AwaitClient(func() { time.Sleep(4900 * time.Millisecond) }); call.Done() })
 		}
 		n.pass(6)
 		n.is(Closed)
@@ -303,6 +303,30 @@ func TestATrialIsJudgedByThoseThatAreThrough(t *testing.T) {
 			require.True(t, n.waits(100*time.Millisecond, took), "who waits for a client has no place")
 			synctest.Wait()
 		}
+		n.pass(1)
+		n.is(Closed)
+		assert.Equal(t, uint64(1), n.Status().Opened)
+	})
+}
+
+// Who waits for others has a place in a trial, so no more than twenty find out whether they
+// answer; and is not slow by that, nor in the way of the trial's end.
+func TestATrialOfWhoWaitsForOthers(t *testing.T) {
+	simulate(t, func(n *node) {
+		n.onTrial()
+		for range 1000 {
+			call, ok, _ := n.Allow()
+			if ok {
+				n.working.Go(func() {
+					call.Await(func() { time.Sleep(5900 * time.Millisecond) })
+					time.Sleep(50 * time.Millisecond)
+					call.Done()
+				})
+			}
+		}
+		assert.Equal(t, uint64(1000-probes), n.Status().Refused)
+		n.pass(5)
+		n.is(HalfOpen) // they may yet be slow, or not
 		n.pass(1)
 		n.is(Closed)
 		assert.Equal(t, uint64(1), n.Status().Opened)

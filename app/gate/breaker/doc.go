@@ -26,8 +26,11 @@
 //
 // # What it does not see
 //
-// What clients make a node wait for: whoever reads a request's body says so
-// ([Call.Await]), or a few slow clients could open the breaker for all, or keep it open.
+// What others make a node wait for. Whoever reads a request's body says so
+// ([Call.AwaitClient]), or a few slow clients could open the breaker for all, or keep it
+// open. Whoever waits for a decision of another node, or of the store, says so too
+// ([Call.Await]): a node that is lost would open the breakers of all others, and refuse
+// those who want nothing of it. How many wait for that is bounded where they do.
 //
 // Requests that never end: whoever asks the breaker has to bound how long they
 // take. A stream is through when it has begun ([Call.Done] at its first byte). How

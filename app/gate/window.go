@@ -10,9 +10,10 @@ import (
 	"github.com/seed27495941/seckill/app/web"
 )
 
-// skew is how far clocks of two nodes may be apart for the window to be left to the
-// one that decides.
-const skew = time.Second
+// skew is how far this node's clock may be behind that of who decides. Nobody measures
+// it here; a clock that nothing keeps is wrong by seconds, and by a minute it is noticed.
+// Orders of that minute are left to the owner of the stock.
+const skew = time.Minute
 
 // Events tells of an event: a [catalogue.Catalogue].
 type Events interface {

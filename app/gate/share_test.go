@@ -50,8 +50,10 @@ func join(t *testing.T, space stores.Space, n int) *member {
 
 func (m *member) has(share float64) {
 	m.Helper()
-	stores.Wait(m, fmt.Sprintf("a share of %v", share), func() bool { return math.Abs(m.Status().Limits.Share-share) < 1e-9 })
-	assert.InDelta(m, 60*share, m.Status().Limits.Store.PerSecond, 1e-6)
+	stores.Wait(m, fmt.Sprintf("a share of %v, of both rates", share), func() bool {
+		l := m.Status().Limits
+		return math.Abs(l.Share-share) < 1e-9 && math.Abs(l.Node.PerSecond-60*share) < 1e-6 && math.Abs(l.Store.PerSecond-60*share) < 1e-6
+	})
 }
 
 // What a node takes follows the nodes that there are.

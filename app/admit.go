@@ -86,10 +86,10 @@ func (b *builder) openBlacklist(ctx context.Context) (err error) {
 
 // processors says how busy they are. Where that can't be found out the breaker says so,
 // and goes by latency.
-func (b *builder) processors() func() (percent float64, err error) {
+func (b *builder) processors() func() (all, own float64, err error) {
 	meter, err := cpu.Open()
 	if err != nil {
-		return func() (float64, error) { return 0, err }
+		return func() (float64, float64, error) { return 0, 0, err }
 	}
 	return meter.Percent
 }

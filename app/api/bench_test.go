@@ -30,7 +30,7 @@ func BenchmarkPlaceOrder(b *testing.B) {
 	require.NoError(b, c.AwaitSynced(b.Context()))
 	d := newDoor(b)
 	admits, err := gate.New(gate.Config{
-		Identity: d.identity, Events: c, Cluster: wide(), Log: silent, CPU: func() (float64, error) { return 0, nil },
+		Identity: d.identity, Events: c, Cluster: wide(), Log: silent, CPU: func() (all, own float64, err error) { return 0, 0, nil },
 	})
 	require.NoError(b, err)
 	admits.SetShare(1)

@@ -136,11 +136,11 @@ func (s *shop) gateFor(known gate.Identity, list *blacklist.List) {
 	var err error
 	s.gate, err = gate.New(gate.Config{
 		Identity: known, Blacklist: list, Events: s.goods, Cluster: wide(), Log: silent,
-		CPU: func() (float64, error) {
+		CPU: func() (all, own float64, err error) {
 			if s.busy.Load() {
-				return 100, nil
+				return 100, 100, nil
 			}
-			return 0, nil
+			return 0, 0, nil
 		},
 	})
 	require.NoError(s, err)

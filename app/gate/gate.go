@@ -76,7 +76,7 @@ type Config struct {
 	Blacklist *blacklist.List // nil: nobody is on it
 	Events    Events
 	SoldOut   func(event ulid.ULID) bool          // orders for it take little from the store; nil: none is
-	CPU       func() (percent float64, err error) // since the call before
+	CPU       func() (all, own float64, err error) // as [breaker.Config] has it
 	Cluster   settings.Cluster                    // in force at first
 	Log       *slog.Logger
 

@@ -118,10 +118,10 @@ func inHouse(t *testing.T, change func(*Config), f func(t *testing.T, h *house))
 	})
 }
 
-func (h *house) processors() (float64, error) {
+func (h *house) processors() (all, own float64, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.cpu, nil
+	return h.cpu, h.cpu, nil
 }
 
 func (h *house) busy(percent float64) {
@@ -604,9 +604,9 @@ func TestShares(t *testing.T) {
 		h.SetShare(0)
 		assert.True(t, h.passes(Order, now), "the last requests of a process that ends")
 	})
-	_, err := New(Config{Log: silent, CPU: func() (float64, error) { return 0, nil }})
+	_, err := New(Config{Log: silent, CPU: func() (float64, float64, error) { return 0, 0, nil }})
 	require.ErrorContains(t, err, "gate: ")
-	fresh, err := New(Config{Log: silent, Cluster: wide(), CPU: func() (float64, error) { return 0, nil }})
+	fresh, err := New(Config{Log: silent, Cluster: wide(), CPU: func() (float64, float64, error) { return 0, 0, nil }})
 	require.NoError(t, err)
 	require.Error(t, fresh.Ready())
 }

@@ -20,6 +20,7 @@ const (
 	tolerated = 2               // slow ones
 	fewest    = 100             // requests that have a percentile
 	readings  = 3               // of the processors, that make a mean
+	guilty    = 10              // per cent of the processors: who uses less does not keep them busy
 )
 
 // Thresholds are above what a breaker opens.
@@ -42,8 +43,10 @@ func (t Thresholds) Validate() error {
 // A Config says when to open, and how to know.
 type Config struct {
 	Thresholds Thresholds
-	CPU        func() (percent float64, err error) // since the call before
-	Log        *slog.Logger
+	// How busy the processors were since the call before, in per cent of what the process may
+	// use: all of it, and what the process itself has used.
+	CPU func() (all, own float64, err error)
+	Log *slog.Logger
 }
 
 // State is what a breaker does with requests.
@@ -59,7 +62,7 @@ const (
 // A Breaker has to be Run: without that it stays closed. It is safe for
 // concurrent use.
 type Breaker struct {
-	cpu func() (float64, error)
+	cpu func() (all, own float64, err error)
 	log *slog.Logger
 
 	thresholds atomic.Pointer[Thresholds]
@@ -68,7 +71,7 @@ type Breaker struct {
 	refused    atomic.Uint64
 
 	mu     sync.Mutex
-	busy   []float64 // the last readings
+	busy   []load // the last readings
 	status Status
 }
 
@@ -95,12 +98,16 @@ func (p *phase) slowNow(limit time.Duration) (n int64) {
 	return n
 }
 
+// A load is how busy the processors are, in per cent.
+type load struct{ all, own float64 }
+
 // A Status tells what a breaker does, and why.
 type Status struct {
 	State State     `json:"state"`
 	Since time.Time `json:"since"`
 
 	CPU       float64 `json:"cpu"`                 // per cent, the mean that counts
+	OwnCPU    float64 `json:"ownCpu"`              // of that, this process
 	Latency   float64 `json:"latencyMillis"`       // the 99th percentile
 	Requests  int     `json:"requests"`            // of the last ten seconds, that it is of
 	LastError string  `json:"lastError,omitempty"` // why the processors can't be read, if so
@@ -268,12 +275,12 @@ func (b *Breaker) look() {
 	p := b.phase.Load()
 	latency, n := b.window.percentile99()
 	b.mu.Lock()
-	b.status.CPU, b.status.Latency, b.status.Requests = cpu, millis(latency), n
+	b.status.CPU, b.status.OwnCPU, b.status.Latency, b.status.Requests = cpu.all, cpu.own, millis(latency), n
 	b.mu.Unlock()
 
 	busy := ""
-	if limits.CPU < 100 && cpu > limits.CPU {
-		busy = fmt.Sprintf("processors at %.0f%%, expected at most %v%%", cpu, limits.CPU)
+	if limits.CPU < 100 && cpu.all > limits.CPU && cpu.own >= guilty {
+		busy = fmt.Sprintf("processors at %.0f%%, expected at most %v%%", cpu.all, limits.CPU)
 	}
 	switch p.state {
 	case Closed:
@@ -344,10 +351,10 @@ func (b *Breaker) enter(s State) {
 
 // readCPU takes a reading and returns the mean of the last ones, 0 until there are
 // enough of them.
-func (b *Breaker) readCPU() float64 {
-	percent, err := b.cpu()
-	if err == nil && (math.IsNaN(percent) || math.IsInf(percent, 0)) {
-		err = fmt.Errorf("%v per cent", percent)
+func (b *Breaker) readCPU() (mean load) {
+	all, own, err := b.cpu()
+	if sum := all + own; err == nil && (math.IsNaN(sum) || math.IsInf(sum, 0)) {
+		err = fmt.Errorf("%v per cent, of that %v of this process", all, own)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -356,19 +363,19 @@ func (b *Breaker) readCPU() float64 {
 			b.log.Warn("circuit breaker can't read the processors", "error", err)
 		}
 		b.status.LastError, b.busy = err.Error(), nil
-		return 0
+		return load{}
 	}
 	b.status.LastError = ""
-	b.busy = append(b.busy, percent)
+	b.busy = append(b.busy, load{all, own})
 	if len(b.busy) < readings {
-		return 0
+		return load{}
 	}
 	b.busy = b.busy[len(b.busy)-readings:]
-	sum := 0.0
-	for _, p := range b.busy {
-		sum += p
+	for _, l := range b.busy {
+		mean.all += l.all / readings
+		mean.own += l.own / readings
 	}
-	return sum / readings
+	return mean
 }
 
 // Status tells what the breaker does.

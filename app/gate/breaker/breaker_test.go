@@ -24,9 +24,10 @@ type node struct {
 	t *testing.T
 	*Breaker
 
-	mu  sync.Mutex
-	cpu float64
-	err error
+	mu     sync.Mutex
+	cpu    float64
+	others float64 // of that
+	err    error
 
 	log     *bytes.Buffer
 	working sync.WaitGroup
@@ -56,10 +57,10 @@ func simulate(t *testing.T, f func(n *node)) {
 	})
 }
 
-func (n *node) read() (float64, error) {
+func (n *node) read() (all, own float64, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	return n.cpu, n.err
+	return n.cpu, n.cpu - n.others, n.err
 }
 
 func (n *node) busy(percent float64) { n.set(percent, nil) }
@@ -381,6 +382,22 @@ func TestATrialWithALongLimit(t *testing.T) {
 	}
 }
 
+// Who hardly uses the processors frees none of them by refusing.
+func TestOthersKeepTheProcessorsBusy(t *testing.T) {
+	for others, want := range map[float64]State{95: Closed, 91: Closed, 90: Open, 0: Open} {
+		simulate(t, func(n *node) {
+			n.mu.Lock()
+			n.others = others
+			n.mu.Unlock()
+			n.busy(100)
+			n.pass(10)
+			n.is(want)
+			assert.InDelta(t, 100, n.Status().CPU, 0.001)
+			assert.InDelta(t, 100-others, n.Status().OwnCPU, 0.001)
+		})
+	}
+}
+
 // Requests that come in a trial while the processors get busy do not close it.
 func TestATrialThatMakesTheProcessorsBusy(t *testing.T) {
 	simulate(t, func(n *node) {
@@ -486,7 +503,7 @@ func TestProcessorsThatCannotBeRead(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(n.log.String(), "no such group"))
 		n.set(math.NaN(), nil)
 		n.pass(1)
-		assert.Equal(t, "NaN per cent", n.Status().LastError)
+		assert.Equal(t, "NaN per cent, of that NaN of this process", n.Status().LastError)
 		n.busy(100)
 		n.pass(2)
 		n.is(Closed)
@@ -499,7 +516,7 @@ func TestProcessorsThatCannotBeRead(t *testing.T) {
 func TestNew(t *testing.T) {
 	_, err := New(Config{Thresholds: Thresholds{CPU: 1, Latency: 1}})
 	require.EqualError(t, err, "breaker: nothing that reads the processors")
-	_, err = New(Config{CPU: func() (float64, error) { return 0, nil }})
+	_, err = New(Config{CPU: func() (float64, float64, error) { return 0, 0, nil }})
 	require.ErrorContains(t, err, "cpu threshold 0")
 }
 
@@ -550,7 +567,7 @@ func TestPercentile(t *testing.T) {
 // In real time, from many goroutines: nothing is counted twice or lost, and a
 // trial lets through no more than it should.
 func TestManyAtOnce(t *testing.T) {
-	b, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, error) { return 0, nil }, Log: slog.New(slog.DiscardHandler)})
+	b, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, float64, error) { return 0, 0, nil }, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	var admitted atomic.Int64
 	many := func() {
@@ -583,7 +600,7 @@ func TestManyAtOnce(t *testing.T) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	breaker, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, error) { return 0, nil }, Log: slog.New(slog.DiscardHandler)})
+	breaker, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, float64, error) { return 0, 0, nil }, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(b, err)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
@@ -595,7 +612,7 @@ func BenchmarkRequest(b *testing.B) {
 }
 
 func BenchmarkRefusal(b *testing.B) {
-	breaker, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, error) { return 0, nil }, Log: slog.New(slog.DiscardHandler)})
+	breaker, err := New(Config{Thresholds: Thresholds{CPU: 80, Latency: time.Hour}, CPU: func() (float64, float64, error) { return 0, 0, nil }, Log: slog.New(slog.DiscardHandler)})
 	require.NoError(b, err)
 	breaker.enter(Open)
 	b.ReportAllocs()

@@ -2,7 +2,8 @@
 // either of two signs, looked for once a second:
 //
 //   - The processors were busier than the threshold, on the mean of the last three
-//     seconds.
+//     seconds, and a tenth of them or more was busy with this process. If others keep
+//     them busy, refusing requests would free nothing: then it is latency that tells.
 //   - More than one in a hundred of the last ten seconds' requests took longer than
 //     the threshold: the 99th percentile is above it. With fewer than a hundred
 //     requests there is no such sign, so a single slow one never is.

@@ -104,11 +104,11 @@ func TestGroups(t *testing.T) {
 					root["sys/fs/cgroup/"+name].Data = []byte(text)
 				}
 				time.Sleep(time.Second)
-				percent, err := m.Percent()
+				percent, _, err := m.Percent()
 				require.NoError(t, err)
 				assert.InDelta(t, c.percent, percent, 1e-9)
 				time.Sleep(time.Second)
-				percent, err = m.Percent()
+				percent, _, err = m.Percent()
 				require.NoError(t, err)
 				assert.Zero(t, percent, "nothing since")
 			})
@@ -163,19 +163,21 @@ func TestThisMachine(t *testing.T) {
 		require.NoError(t, err)
 		require.Greater(t, cores, 0.0)
 		require.LessOrEqual(t, cores, float64(runtime.NumCPU()))
-		_, err = m.Percent()
+		_, _, err = m.Percent()
 		require.NoError(t, err)
 		began, before := time.Now(), ownTime(t)
 		for ownTime(t)-before < 200*time.Millisecond {
 		}
 		used := ownTime(t) - before
-		percent, err := m.Percent()
+		percent, own, err := m.Percent()
 		require.NoError(t, err)
 		took := time.Since(began)
 		t.Logf("%s: %.1f%% of %v processors", m.Name(), percent, cores)
 		// Counted in ticks of 10ms, on each processor.
 		least := 100 * float64(used-100*time.Millisecond) / (float64(took) * cores)
 		assert.GreaterOrEqual(t, percent, least)
+		assert.GreaterOrEqual(t, own, least)
+		assert.LessOrEqual(t, own, 100*float64(ownTime(t)-before+100*time.Millisecond)/(float64(took)*cores))
 		assert.LessOrEqual(t, percent, 100*float64(runtime.NumCPU()))
 	}
 }

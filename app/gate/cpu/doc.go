@@ -5,4 +5,6 @@
 // on if that is less. A quota of a group further up counts as well: the highest
 // proportion of all is the answer, for that is where it gets tight. Else it is
 // the machine's, as gopsutil tells it.
+//
+// And how much of that this process is itself: others may be who keeps them busy.
 package cpu

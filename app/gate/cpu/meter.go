@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -8,16 +9,19 @@ import (
 	"time"
 
 	"github.com/shirou/gopsutil/v4/cpu"
+	"github.com/shirou/gopsutil/v4/process"
 )
 
 // A Meter measures from one reading to the next. It is safe for concurrent use.
 type Meter struct {
 	name   string
 	levels []level
+	self   self
 
 	mu   sync.Mutex
 	at   time.Time
 	used []time.Duration // by each level
+	own  time.Duration   // by this process
 }
 
 // A level is something that processors are shared out to.
@@ -40,8 +44,12 @@ func Open() (*Meter, error) {
 }
 
 func newMeter(name string, levels []level) (*Meter, error) {
-	m := &Meter{name: name, levels: levels, used: make([]time.Duration, len(levels))}
-	if _, err := m.Percent(); err != nil {
+	me, err := process.NewProcess(int32(os.Getpid())) //nolint:gosec // as the package wants it
+	if err != nil {
+		return nil, err
+	}
+	m := &Meter{name: name, levels: levels, self: self{me}, used: make([]time.Duration, len(levels))}
+	if _, _, err := m.Percent(); err != nil {
 		return nil, err
 	}
 	return m, nil
@@ -51,29 +59,44 @@ func newMeter(name string, levels []level) (*Meter, error) {
 func (m *Meter) Name() string { return m.name }
 
 // Percent is how much of what may be used was used since the call before, or
-// since Open. It is above 100 if a quota lets groups save up time.
-func (m *Meter) Percent() (float64, error) {
+// since Open: by all that share it, and of that by this process. It is above 100 if
+// a quota lets groups save up time.
+func (m *Meter) Percent() (all, own float64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	passed := now.Sub(m.at)
-	most := 0.0
+	mine, err := m.self.used()
+	if err != nil {
+		return 0, 0, fmt.Errorf("processor time of this process: %w", err)
+	}
 	for i, l := range m.levels {
 		used, err := l.used()
 		if err != nil {
-			return 0, fmt.Errorf("processor time of %s: %w", m.name, err)
+			return 0, 0, fmt.Errorf("processor time of %s: %w", m.name, err)
 		}
 		cores, err := l.cores()
 		if err != nil {
-			return 0, fmt.Errorf("quota of %s: %w", m.name, err)
+			return 0, 0, fmt.Errorf("quota of %s: %w", m.name, err)
 		}
-		if passed > 0 && cores > 0 {
-			most = max(most, 100*float64(used-m.used[i])/(float64(passed)*cores))
+		if most := float64(now.Sub(m.at)) * cores; most > 0 {
+			all = max(all, 100*float64(used-m.used[i])/most)
+			own = max(own, 100*float64(mine-m.own)/most)
 		}
 		m.used[i] = used
 	}
-	m.at = now
-	return most, nil
+	m.at, m.own = now, mine
+	return all, own, nil
+}
+
+// self is this process.
+type self struct{ *process.Process }
+
+func (s self) used() (time.Duration, error) {
+	t, err := s.TimesWithContext(context.Background())
+	if err != nil {
+		return 0, err
+	}
+	return time.Duration((t.User + t.System) * float64(time.Second)), nil
 }
 
 // machine is all of it.

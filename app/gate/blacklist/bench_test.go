@@ -67,7 +67,7 @@ func BenchmarkLoad(b *testing.B) {
 			var c content
 			for b.Loop() {
 				var err error
-				c, err = read(b.Context(), name)
+				c, err = read(b.Context(), name, &pace{})
 				require.NoError(b, err)
 			}
 			b.ReportMetric(float64(stop()-before)/1e6, "peak-MB")
@@ -112,7 +112,7 @@ func peak() (stop func() uint64) {
 func BenchmarkContains(b *testing.B) {
 	for _, kind := range kinds {
 		name, some := generate(b, kind.id)
-		c, err := read(b.Context(), name)
+		c, err := read(b.Context(), name, &pace{})
 		require.NoError(b, err)
 		random := rand.New(rand.NewPCG(3, 4))
 		others := make([]string, len(some))
@@ -135,7 +135,7 @@ func BenchmarkContains(b *testing.B) {
 // BenchmarkReload measures requests, each of which looks up one user, with and
 // without a reload going on. They come at fixed times, 4,000 a second; what is
 // measured is from when a request should have begun until it is through, so that
-// waiting for a processor counts.
+// waiting for a processor counts. How many processors all that takes is measured too.
 func BenchmarkReload(b *testing.B) {
 	for _, kind := range kinds[1:] {
 		name, some := generate(b, kind.id)
@@ -144,6 +144,7 @@ func BenchmarkReload(b *testing.B) {
 		run := func(b *testing.B, work func()) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(2))
 			var all []time.Duration
+			began, before := time.Now(), used(b)
 			for b.Loop() {
 				done := make(chan struct{})
 				took := requests(l, some, done)
@@ -151,6 +152,7 @@ func BenchmarkReload(b *testing.B) {
 				close(done)
 				all = append(all, took()...)
 			}
+			b.ReportMetric((used(b)-before).Seconds()/time.Since(began).Seconds(), "processors")
 			slices.Sort(all)
 			for _, q := range []float64{0.5, 0.99, 0.999} {
 				b.ReportMetric(float64(all[int(q*float64(len(all)))].Microseconds()), fmt.Sprintf("p%v-µs", q*100))

@@ -30,6 +30,12 @@
 // What is refused for what is in it is not read again before it changes. What
 // can't be read is tried again, with the next event or after Interval.
 //
+// # Processors
+//
+// At start a list is loaded as fast as can be. When it is reloaded requests need the
+// processors: it rests for as long as it has worked, every few milliseconds, and takes
+// half of one at most.
+//
 // # Memory
 //
 // Decimal numbers without leading zeros, up to 2⁶⁴-1, are kept in Roaring bitmaps

@@ -115,7 +115,7 @@ func FuzzReader(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		r := &reader{in: bufio.NewReaderSize(bytes.NewReader(text), 2*maxID)}
-		require.NoError(t, r.readAll(t.Context()))
+		require.NoError(t, r.readAll(t.Context(), &pace{}))
 
 		var want []string
 		bad := 0
@@ -137,7 +137,8 @@ func FuzzReader(f *testing.F) {
 		require.Equal(t, len(want), r.good)
 		require.Equal(t, int64(len(text)), r.size)
 		require.Equal(t, len(lines) == 0 || bytes.HasSuffix(text, []byte("\n")), r.ended)
-		set := r.ids.build()
+		set, err := r.ids.build(t.Context(), &pace{})
+		require.NoError(t, err)
 		for _, id := range want {
 			require.True(t, set.contains(id), "%q", id)
 		}

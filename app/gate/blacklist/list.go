@@ -57,7 +57,7 @@ func Open(ctx context.Context, source follow.Source, log *slog.Logger) (*List, e
 		turn:   make(chan struct{}, 1),
 		status: Status{File: source.File, Mode: source.Mode},
 	}
-	l.set.Store((&builder{}).build())
+	l.set.Store(&set{})
 	if sum, err := readChecksum(checksumFile(source.File)); err == nil && sum == nil {
 		if err := file.Settle(ctx); err != nil {
 			return nil, err
@@ -114,7 +114,11 @@ func (l *List) Reload(ctx context.Context) error {
 
 func (l *List) read(ctx context.Context, stamp follow.Stamp) (content, error) {
 	name := l.file.Source().File
-	found, err := read(ctx, name)
+	p := &pace{}
+	if l.Status().Loads > 0 { // else nobody is let in before it is loaded
+		p = gently()
+	}
+	found, err := read(ctx, name, p)
 	switch {
 	case err != nil:
 		return content{}, err

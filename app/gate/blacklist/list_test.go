@@ -339,7 +339,7 @@ func TestLoadingEnds(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	require.EqualError(t, l.Reload(ctx), "enough")
-	_, err := read(ctx, l.Status().File)
+	_, err := read(ctx, l.Status().File, &pace{})
 	require.EqualError(t, err, "enough")
 	assert.Zero(t, l.Status().Refusals)
 }

@@ -17,7 +17,7 @@ const (
 	maxSize  = 2 << 30 // of the file
 	reported = 10      // bad lines
 	buffer   = 256 << 10
-	breather = 1 << 14 // lines between two looks at whether to go on
+	breather = 1 << 14 // lines between two rests
 )
 
 // A FileError is why a file was not taken.
@@ -57,7 +57,7 @@ type content struct {
 
 // read reads a file and, if there is one, its checksum. Errors: a *FileError, or
 // context.Cause(ctx) when ctx ends.
-func read(ctx context.Context, name string) (content, error) {
+func read(ctx context.Context, name string, p *pace) (content, error) {
 	want, err := readChecksum(checksumFile(name))
 	if err != nil {
 		return content{}, err
@@ -74,7 +74,7 @@ func read(ctx context.Context, name string) (content, error) {
 	}
 	in := io.TeeReader(io.LimitReader(file, maxSize+1), aside)
 	r := &reader{name: name, in: bufio.NewReaderSize(in, buffer)}
-	if err := r.readAll(ctx); err != nil {
+	if err := r.readAll(ctx, p); err != nil {
 		return content{}, err
 	}
 	if want == nil && !r.ended {
@@ -89,7 +89,11 @@ func read(ctx context.Context, name string) (content, error) {
 			Reason: fmt.Sprintf("%s; %d such lines and %d with an id, expected a file of ids", r.firstBad[0].Reason, r.bad, r.good),
 		}
 	}
-	return content{set: r.ids.build(), size: r.size, verified: want != nil, bad: r.bad, firstBad: r.firstBad}, nil
+	ids, err := r.ids.build(ctx, p)
+	if err != nil {
+		return content{}, err
+	}
+	return content{set: ids, size: r.size, verified: want != nil, bad: r.bad, firstBad: r.firstBad}, nil
 }
 
 func checksumFile(name string) string { return name + ".sha256" }
@@ -162,13 +166,15 @@ type reader struct {
 	ended           bool // the last line had an end
 }
 
-func (r *reader) readAll(ctx context.Context) error {
+func (r *reader) readAll(ctx context.Context, p *pace) error {
 	if mark, _ := r.in.Peek(len(byteOrderMark)); string(mark) == byteOrderMark {
 		r.skip(len(mark))
 	}
 	for r.ended = true; ; {
-		if r.line%breather == 0 && ctx.Err() != nil {
-			return context.Cause(ctx)
+		if r.line%breather == 0 {
+			if err := p.rest(ctx); err != nil {
+				return err
+			}
 		}
 		switch err := r.readLine(); {
 		case err == io.EOF: //nolint:errorlint // as bufio returns it

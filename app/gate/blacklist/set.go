@@ -1,6 +1,7 @@
 package blacklist
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"slices"
@@ -21,6 +22,7 @@ type set struct {
 const (
 	shardBits = 12
 	shards    = 1 << shardBits
+	restEvery = 1 << 4 // shards that are made
 )
 
 // A shard has some of the ids.
@@ -82,16 +84,22 @@ func (b *builder) add(id []byte) {
 	s.texts = append(s.texts, rest)
 }
 
-// build makes the set. Nothing can be added any more.
-func (b *builder) build() *set {
+// build makes the set. Nothing can be added any more. Errors: context.Cause(ctx) when ctx
+// ends.
+func (b *builder) build(ctx context.Context, p *pace) (*set, error) {
 	for i := range b.set.shards {
+		if i%restEvery == 0 {
+			if err := p.rest(ctx); err != nil {
+				return nil, err
+			}
+		}
 		s := &b.set.shards[i]
 		s.sparse, s.texts = compact(s.sparse), compact(s.texts)
 		b.set.len += len(s.sparse) + len(s.texts)
 		s.extractDense()
 		s.texts = slices.Clone(s.texts) // without the room to grow
 	}
-	return &b.set
+	return &b.set, nil
 }
 
 func compact(all []uint64) []uint64 {

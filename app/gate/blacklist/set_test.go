@@ -1,6 +1,7 @@
 package blacklist
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -15,7 +16,8 @@ func build(ids ...string) *set {
 	for _, id := range ids {
 		b.add([]byte(id))
 	}
-	return b.build()
+	s, _ := b.build(context.Background(), &pace{}) // this context does not end
+	return s
 }
 
 // Numbers close together, far apart and in between, and texts: what is in the set

@@ -126,6 +126,7 @@ func (h *handOver) start() *command {
 	c := newCommand(h.T, append([]string{
 		"api", "--config=" + settings, "--pid-file=" + h.file, "--identity-keys-file=" + h.keys,
 		"--api-bind=" + h.api, "--rpc-bind=" + stores.FreeAddress(h.T), "--ops-bind=" + stores.FreeAddress(h.T),
+		"--drain-timeout=1m", // longer than two hand-overs take on a busy machine: see upgradeTwice
 	}, h.store...)...)
 	c.cmd.Env = append(c.cmd.Env, fmt.Sprintf("%s=%d", testPID, os.Getpid()))
 	// A pipe would end with the command, and its successors log there too.

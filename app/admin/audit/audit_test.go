@@ -47,6 +47,40 @@ func TestAnActionIsRecordedWithItsOutcome(t *testing.T) {
 	})
 }
 
+// What would have been there after is not said of a change that was not made.
+func TestAfterAChangeThatFailedIsNotRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := audit.New(stores.NewMemory().Open(t), audit.Options{})
+		for _, came := range []error{audit.ErrRefused, backend.ErrFull, backend.ErrUnknown} {
+			require.Equal(t, came, l.Do(t.Context(), by("a", ""), map[string]string{"is": "open"}, func(context.Context) (any, error) {
+				return map[string]string{"is": "closed"}, came
+			}))
+			r := page(t, l, audit.Query{}).Records[0]
+			assert.JSONEq(t, `{"is":"open"}`, string(r.Before.JSON))
+			assert.Nil(t, r.After, "%v", came)
+		}
+	})
+}
+
+// Whoever asks is told whether something was noted, also by another.
+func TestNoted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stores.NewMemory().Open(t)
+		l, at := audit.New(s, audit.Options{}), time.Now()
+		noted := func(action audit.Action, at time.Time) bool {
+			noted, err := audit.New(s, audit.Options{}).Noted(t.Context(), action, at)
+			require.NoError(t, err)
+			return noted
+		}
+		assert.False(t, noted(by("a", "x"), at))
+		_, err := l.NoteOnce(t.Context(), by("a", "x"), at)
+		require.NoError(t, err)
+		assert.True(t, noted(by("a", "x"), at))
+		assert.False(t, noted(by("a", "x"), at.Add(time.Second)))
+		assert.False(t, noted(by("a", "y"), at))
+	})
+}
+
 var errWrongStatus = errors.New("wrong status")
 
 func TestOutcomes(t *testing.T) {

@@ -19,7 +19,8 @@
 // # Order
 //
 // Records are in the order of their ULIDs: of the clocks of those who wrote them, to the
-// millisecond. Those of one process are in the order they were made.
+// millisecond. Those of one process are in the order they were made, unless its clock
+// goes back by more than a minute: it was wrong before then.
 //
 // # Cost
 //

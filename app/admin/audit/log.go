@@ -65,7 +65,8 @@ func (l *Log) With(s backend.Store) *Log {
 const patience = 5 * time.Second
 
 // Do records an action, does it, and records what came of it. before is what is there
-// now, after what is there then, nil if that does not matter: see [Value].
+// now, after what is there then, nil if that does not matter: see [Value]. Of a change
+// that failed after is not recorded.
 //
 // The error is that of change. If the action can't be recorded change is not called,
 // and the error is the store's, but never ErrUnknown: nothing was changed. If the outcome
@@ -76,6 +77,9 @@ func (l *Log) Do(ctx context.Context, a Action, before any, change func(context.
 		return err
 	}
 	after, err := change(ctx)
+	if err != nil {
+		after = nil // it is not so
+	}
 	l.end(ctx, r, after, err)
 	return err
 }
@@ -111,6 +115,16 @@ func (l *Log) NoteOnce(ctx context.Context, a Action, at time.Time) (bool, error
 		return false, nil
 	}
 	return err == nil, certain(ctx, a, err)
+}
+
+// Noted reports whether NoteOnce has recorded that, and it was not pruned since. Errors:
+// those of [backend.Store.Get].
+func (l *Log) Noted(ctx context.Context, a Action, at time.Time) (bool, error) {
+	_, err := l.store.Get(ctx, recordKey(idOf(at, a.Name, a.Target)))
+	if errors.Is(err, backend.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func (l *Log) record(id ulid.ULID, a Action, before any) (Record, error) {
@@ -269,5 +283,3 @@ func (l *Log) put(ctx context.Context, key string, v any, conds ...backend.Condi
 		}
 	}
 }
-
-// sleep reports whether ctx has not ended by then.

@@ -50,59 +50,103 @@ func (l *Log) Prune(ctx context.Context, a Action, keep Retention) (Pruned, erro
 	if err != nil {
 		return Pruned{}, err
 	}
-	plan, last, err := l.plan(ctx, buckets, keep)
-	if err != nil || plan.Records == 0 {
+	p, err := l.plan(ctx, buckets, keep)
+	if err != nil || p.Records == 0 {
 		return Pruned{}, err
 	}
-	return plan, l.Do(ctx, a, nil, func(ctx context.Context) (any, error) {
-		return plan, l.delete(ctx, buckets, last)
+	return p.Pruned, l.Do(ctx, a, nil, func(ctx context.Context) (any, error) {
+		return p.Pruned, l.delete(ctx, buckets, p)
 	})
 }
 
-// plan finds what is to go: all records up to the last.
-func (l *Log) plan(ctx context.Context, buckets []bucket, keep Retention) (plan Pruned, last ulid.ULID, err error) {
+// A plan is what is to go: all records up to the last; and of those that are dated in the
+// future, by a clock that was wrong, all that were written before that one was.
+type plan struct {
+	Pruned
+	last     ulid.ULID
+	revision backend.Revision // of the last
+	now      ulid.ULID        // after it is the future
+}
+
+func (p *plan) takes(r written) bool {
+	if r.id.Compare(p.now) >= 0 {
+		return r.revision < p.revision
+	}
+	return r.id.Compare(p.last) <= 0
+}
+
+// add counts a record that is to go.
+func (p *plan) add(r written) {
+	at := r.id.Timestamp().UTC()
+	if p.Records == 0 || at.Before(p.First) {
+		p.First = at
+	}
+	if p.Records == 0 || at.After(p.Last) {
+		p.Last = at
+	}
+	p.Records++
+}
+
+// plan finds what is to go. Records of the future do not count as newer ones: whatever
+// wrote them, none that is rightly dated goes for it.
+func (l *Log) plan(ctx context.Context, buckets []bucket, keep Retention) (*plan, error) {
+	p := &plan{now: firstOf(time.Now().Add(ahead))}
 	oldest := firstOf(time.Now().Add(-keep.Keep))
 	kept := 0
+	var future []written
 	for _, b := range slices.Backward(buckets) {
-		ids, err := l.ids(ctx, b)
+		records, err := l.records(ctx, b)
 		if err != nil {
-			return plan, last, err
+			return nil, err
 		}
-		for _, id := range slices.Backward(ids) {
-			if kept < keep.Max && id.Compare(oldest) >= 0 {
+		for _, r := range slices.Backward(records) {
+			switch {
+			case r.id.Compare(p.now) >= 0:
+				future = append(future, r)
+			case kept < keep.Max && r.id.Compare(oldest) >= 0:
 				kept++
-				continue
+			default:
+				if p.Records == 0 {
+					p.last, p.revision = r.id, r.revision
+				}
+				p.add(r)
 			}
-			if plan.Records == 0 {
-				last, plan.Last = id, id.Timestamp().UTC()
-			}
-			plan.Records++
-			plan.First = id.Timestamp().UTC()
 		}
 	}
-	return plan, last, nil
+	for _, r := range future {
+		if p.takes(r) {
+			p.add(r)
+		}
+	}
+	return p, nil
 }
 
-// ids lists the records of a bucket, also those of which only the outcome is left.
-func (l *Log) ids(ctx context.Context, b bucket) ([]ulid.ULID, error) {
+// A written record is one at the revision of its first key that is there.
+type written struct {
+	id       ulid.ULID
+	revision backend.Revision
+}
+
+// records lists those of a bucket, also those of which only the outcome is left.
+func (l *Log) records(ctx context.Context, b bucket) ([]written, error) {
 	entries, _, err := backend.List(ctx, l.store, dir+b.name)
-	var ids []ulid.ULID
+	var all []written
 	for _, e := range entries {
 		if id, _, err := parseKey(e.Key); err == nil {
-			ids = append(ids, id)
+			all = append(all, written{id, e.Revision})
 		}
 	}
-	return slices.Compact(ids), err
+	return slices.CompactFunc(all, func(a, b written) bool { return a.id == b.id }), err
 }
 
-// delete deletes all records up to the last.
-func (l *Log) delete(ctx context.Context, buckets []bucket, last ulid.ULID) error {
+// delete deletes what is to go.
+func (l *Log) delete(ctx context.Context, buckets []bucket, p *plan) error {
 	for _, b := range buckets {
-		if b.first.Compare(last) > 0 {
-			break
+		if b.first.Compare(p.last) > 0 && b.name < bucketOf(p.now) {
+			continue
 		}
-		left, err := l.empty(ctx, b, last)
-		if err == nil && left == 0 && b.name < bucketOf(last) {
+		left, err := l.empty(ctx, b, p)
+		if err == nil && left == 0 && (b.name < bucketOf(p.last) || b.name > bucketOf(p.now)) {
 			err = l.unlist(ctx, b)
 		}
 		if err != nil {
@@ -112,24 +156,24 @@ func (l *Log) delete(ctx context.Context, buckets []bucket, last ulid.ULID) erro
 	return nil
 }
 
-// empty deletes the records of a bucket up to the last, and says how many are left.
-func (l *Log) empty(ctx context.Context, b bucket, last ulid.ULID) (left int, err error) {
-	ids, err := l.ids(ctx, b)
+// empty deletes the records of a bucket that are to go, and says how many are left.
+func (l *Log) empty(ctx context.Context, b bucket, p *plan) (left int, err error) {
+	records, err := l.records(ctx, b)
 	if err != nil {
 		return 0, err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	for _, id := range ids {
-		if id.Compare(last) > 0 {
+	for _, r := range records {
+		if !p.takes(r) {
 			left++
 			continue
 		}
 		group.Go(func() error {
-			if err := l.store.Delete(ctx, recordKey(id)); err != nil {
+			if err := l.store.Delete(ctx, recordKey(r.id)); err != nil {
 				return err
 			}
-			return l.store.Delete(ctx, outcomeKey(id))
+			return l.store.Delete(ctx, outcomeKey(r.id))
 		})
 	}
 	return left, group.Wait()
@@ -141,7 +185,7 @@ func (l *Log) unlist(ctx context.Context, b bucket) error {
 	if err := l.store.Delete(ctx, b.entry.Key, backend.If(b.entry.Key, b.entry.Revision)); err != nil {
 		return err
 	}
-	if ids, err := l.ids(ctx, b); err != nil || len(ids) == 0 {
+	if records, err := l.records(ctx, b); err != nil || len(records) == 0 {
 		return err
 	}
 	_, err := l.enlist(ctx, b.entry.Key)

@@ -141,6 +141,38 @@ func TestPruningLosesNothingNew(t *testing.T) {
 	})
 }
 
+// What a clock that was far ahead has dated in the future takes nobody's place, and goes when
+// what was written after it goes.
+func TestPruneWhatIsDatedInTheFuture(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stores.NewMemory().Open(t)
+		l := audit.New(s, audit.Options{})
+		for n := range 20 {
+			_, err := l.NoteOnce(t.Context(), by("a", "future"), time.Now().Add(10*365*24*time.Hour+time.Duration(n)*time.Hour))
+			require.NoError(t, err)
+		}
+		fill(t, l, 30)
+		keep := audit.Retention{Keep: 1000 * time.Hour, Max: 30}
+		pruned, err := l.Prune(t.Context(), prune(), keep)
+		require.NoError(t, err)
+		require.Zero(t, pruned, "30 are rightly dated")
+
+		keep.Max = 10
+		pruned, err = l.Prune(t.Context(), prune(), keep)
+		require.NoError(t, err)
+		assert.Equal(t, 20+20, pruned.Records)
+		left := targets(all(t, l, audit.Query{}))
+		assert.NotContains(t, left, "future")
+		assert.Subset(t, left, []string{"29", "20"})
+		assert.NotContains(t, left, "19")
+		_, err = l.NoteOnce(t.Context(), by("a", "future"), time.Now().Add(24*time.Hour))
+		require.NoError(t, err)
+		_, err = l.Prune(t.Context(), prune(), audit.Retention{Keep: 1000 * time.Hour, Max: 5})
+		require.NoError(t, err)
+		assert.Contains(t, targets(all(t, l, audit.Query{})), "future", "nothing that is newer has gone")
+	})
+}
+
 func TestPruneOnServers(t *testing.T) {
 	stores.EachServer(t, func(t *testing.T, space stores.Space) {
 		l := audit.New(space.Open(t), audit.Options{})

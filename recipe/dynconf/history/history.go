@@ -196,7 +196,7 @@ func (h *History) prepare(ctx context.Context, in intent) error {
 	if err != nil {
 		return err
 	}
-	if err := h.record(ctx, have); err != nil {
+	if _, err := h.record(ctx, have); err != nil {
 		return err
 	}
 	if have.Revision != in.Base {
@@ -241,7 +241,7 @@ func (h *History) settle(ctx context.Context, in intent, write func() (Version, 
 func (h *History) find(ctx context.Context, id string) (Version, error) {
 	have, err := h.current(ctx)
 	if err == nil {
-		err = h.record(ctx, have)
+		_, err = h.record(ctx, have)
 	}
 	if err != nil {
 		return Version{}, err

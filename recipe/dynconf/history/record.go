@@ -54,7 +54,7 @@ func (h *History) follow(ctx context.Context) error {
 // of it any more when there is another by then.
 func (h *History) insist(ctx context.Context, e backend.Entry) error {
 	for {
-		err := h.take(ctx, e)
+		_, err := h.Record(ctx, e)
 		switch {
 		case err == nil:
 			h.loop.Worked()
@@ -66,21 +66,24 @@ func (h *History) insist(ctx context.Context, e backend.Entry) error {
 	}
 }
 
-func (h *History) take(ctx context.Context, e backend.Entry) error {
-	if err := h.record(ctx, e); err != nil {
-		return err
+// Record is what Run does with a version that it sees, once, for those who follow the
+// key themselves: e is what the key has or had, of revision 0 if it did not exist. It
+// reports whether the version had no record before. Errors: those of the store.
+func (h *History) Record(ctx context.Context, e backend.Entry) (recorded bool, err error) {
+	if recorded, err = h.record(ctx, e); err != nil {
+		return recorded, err
 	}
 	if e.Revision != 0 {
 		if err := h.clean(ctx, e.Revision); err != nil {
-			return err
+			return recorded, err
 		}
 	}
-	return h.trim(ctx)
+	return recorded, h.trim(ctx)
 }
 
 // record records what the key has, or that it has nothing, if that is not
-// recorded.
-func (h *History) record(ctx context.Context, e backend.Entry) error {
+// recorded. It reports whether it has.
+func (h *History) record(ctx context.Context, e backend.Entry) (bool, error) {
 	v := Version{Revision: e.Revision}
 	var err error
 	if e.Revision == 0 {
@@ -89,21 +92,21 @@ func (h *History) record(ctx context.Context, e backend.Entry) error {
 		_, err = h.store.Get(ctx, h.versionKey(v))
 	}
 	if err == nil || !errors.Is(err, backend.ErrNotFound) {
-		return err
+		return false, err
 	}
 	intents, err := h.intents(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v = h.attribute(e, v, intents)
 	switch err := h.put(ctx, v, 0); {
 	case errors.Is(err, backend.ErrConflict):
-		return nil // another one has, or it is not deleted any more
+		return false, nil // another one has, or it is not deleted any more
 	case err != nil:
-		return err
+		return false, err
 	}
 	h.log.Info("version recorded", "revision", uint64(v.Revision), "deleted", v.Deleted, "author", v.Author)
-	return nil
+	return true, nil
 }
 
 // attribute says whose a version is.

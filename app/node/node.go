@@ -1,6 +1,6 @@
 // Package node is a process's place in the cluster: it follows the cluster
 // config and the list of nodes, is registered if buyers come to it, and watches over
-// the config if operators do. None of this waits for the store or ends with it: a node starts
+// what is tried of the config if operators do. None of this waits for the store or ends with it: a node starts
 // while the store is away, and goes on with what it knows when it goes away.
 package node
 
@@ -144,8 +144,9 @@ func (n *Node) Registered() bool { return n.place.registered() }
 // Directory is the list of the nodes.
 func (n *Node) Directory() *registry.Directory { return n.directory }
 
-// Supervise makes the node one that records the versions of the cluster config, and
-// ends rollouts that fail.
+// Supervise makes the node one that publishes versions of the cluster config, and ends
+// rollouts that fail. Versions that come by other means are recorded by who does the
+// admins' jobs.
 func (n *Node) Supervise() error {
 	versions, err := history.New(n.contact, settings.ConfigKey, history.Options{Check: n.published.Check, Logger: n.cfg.Log})
 	if err != nil {
@@ -194,8 +195,7 @@ func (n *Node) Run(ctx context.Context) error {
 		n.endOverrides(ctx)
 		return nil
 	})
-	if n.versions != nil {
-		group.Go(func() error { return n.versions.Run(ctx) })
+	if n.rollouts != nil {
 		group.Go(func() error { return n.rollouts.Run(ctx) })
 	}
 	return group.Wait()

@@ -547,7 +547,7 @@ func (o *steward) blacklists() {
 // jobs: what the admin does by itself, as it tells.
 func (o *steward) jobs() {
 	o.open("/jobs")
-	for _, text := range []string{"history", "running", "windows", "done", "sessions"} {
+	for _, text := range []string{"history", "versions recorded", "windows", "done", "sessions"} {
 		o.sees(text)
 	}
 	o.inspect("jobs")

@@ -179,7 +179,7 @@ func (o remoteOperator) nodes(store operator) {
 	o.fails(exitUsage, "this command asks the admin service (--admin), not the store", "nodes", "list", "--endpoints=127.0.0.1:1")
 	o.fails(exitFailure, "tells no address at which other nodes reach it", "nodes", "push", "n1", "--clear")
 	assert.Regexp(o, `(?m)^NODE +BUYERS .*\nn1 .* the node tells no ops address$`, o.ok("blacklist"))
-	stores.Wait(o, "jobs that ran", func() bool { return regexp.MustCompile(`(?m)^history .* running `).MatchString(o.ok("jobs")) })
+	stores.Wait(o, "jobs that ran", func() bool { return regexp.MustCompile(`(?m)^history .* versions recorded `).MatchString(o.ok("jobs")) })
 }
 
 // people: somebody is let in, logs in, changes the password, and is put out.

@@ -19,9 +19,6 @@ type jobRow struct {
 // until its lease has passed.
 const lateAfter = time.Minute
 
-// Lasts reports whether the job runs as long as its admin leads.
-func (j jobRow) Lasts() bool { return j.Ended.IsZero() }
-
 // State is how the job stands, in a word.
 func (j jobRow) State() string {
 	switch {
@@ -29,8 +26,6 @@ func (j jobRow) State() string {
 		return "failed"
 	case j.Late:
 		return "late"
-	case j.Lasts():
-		return "running"
 	}
 	return "done"
 }

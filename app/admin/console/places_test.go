@@ -81,7 +81,7 @@ func TestJobsStand(t *testing.T) {
 	shown := showJobs([]jobs.Status{
 		{Name: "audit", By: "old", Term: 1, Started: ago(time.Hour), Ended: ago(time.Hour), Next: ago(2 * time.Minute)},
 		{Name: "close", By: "new", Term: 2, Started: ago(time.Minute), Ended: ago(time.Second), Error: "it broke", Failures: 3, Next: now},
-		{Name: "history", By: "new", Term: 2, Started: ago(time.Minute), Result: "running"},
+		{Name: "history", By: "new", Term: 2, Started: ago(time.Minute), Ended: ago(time.Minute), Result: "1 versions recorded", Next: now.Add(time.Minute)},
 		{Name: "windows", By: "new", Term: 2, Started: ago(30 * time.Second), Ended: ago(30 * time.Second), Result: "2 opened", Next: ago(time.Second)},
 		{Name: "of another version", By: "new", Term: 2, Ended: now, Next: now},
 	}, []string{"jobs/x is none"}, now)
@@ -89,7 +89,7 @@ func TestJobsStand(t *testing.T) {
 	for _, j := range shown.Jobs {
 		states[j.Name] = j.State()
 	}
-	assert.Equal(t, map[string]string{"audit": "late", "close": "failed", "history": "running", "windows": "done", "of another version": "done"}, states)
+	assert.Equal(t, map[string]string{"audit": "late", "close": "failed", "history": "done", "windows": "done", "of another version": "done"}, states)
 	assert.True(t, shown.Late)
 	assert.Equal(t, "new", shown.Leader)
 

@@ -20,28 +20,36 @@ import (
 func (s *sales) archive(ctx context.Context, e event.Event, came *result) (bool, error) {
 	switch {
 	case e.Status == record.StatusClosed && came.due(over(e).Add(s.ArchiveAfter)):
-		if err := s.write(ctx, e); err != nil {
-			return false, err
-		}
 	case e.Status == record.StatusArchived:
 		if purged, err := s.isPurged(ctx, e); err != nil || purged {
 			return false, err
 		}
-		if _, err := os.Stat(archive.Path(s.ArchiveDir, e.ID)); err != nil {
-			return false, fmt.Errorf("the purging of it was interrupted, and can only be finished where its archive is: %w", err)
-		}
 	default:
 		return false, nil
 	}
-	path := archive.Path(s.ArchiveDir, e.ID)
-	err := s.audit.Do(ctx, s.action("event.archive", e.ID.String()), status{e.Status}, func(ctx context.Context) (any, error) {
-		return putAway{record.StatusArchived, path}, archive.Purge(ctx, s.store, path, nil)
-	})
+	defer s.events.forget()
+	err := s.files.do(ctx, func(ctx context.Context) error { return s.putAway(ctx, e) })
 	return err == nil, err
 }
 
-// putAway is what the audit log has of a sale that is in an archive.
-type putAway struct {
+// putAway writes an archive, unless that was done, and deletes what is in it from the
+// store, on the record. It may be held up: see files.
+func (s *sales) putAway(ctx context.Context, e event.Event) error {
+	path := archive.Path(s.ArchiveDir, e.ID)
+	if e.Status == record.StatusClosed {
+		if err := s.write(ctx, e); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(path); err != nil {
+		return fmt.Errorf("the purging of it was interrupted, and can only be finished where its archive is: %w", err)
+	}
+	return s.audit.Do(ctx, s.action("event.archive", e.ID.String()), status{e.Status}, func(ctx context.Context) (any, error) {
+		return archived{record.StatusArchived, path}, archive.Purge(ctx, s.store, path, nil)
+	})
+}
+
+// archived is what the audit log has of a sale that is in an archive.
+type archived struct {
 	Status record.Status `json:"status"`
 	Path   string        `json:"path"`
 }
@@ -51,6 +59,8 @@ func (s *sales) isPurged(ctx context.Context, e event.Event) (bool, error) {
 	if s.purged[e.ID] {
 		return true, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, long/2) // there may be much
+	defer cancel()
 	left, _, err := backend.List(ctx, s.store, record.SaleDir(e.ID))
 	if err != nil || len(left) > 0 {
 		return false, err

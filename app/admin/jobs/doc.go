@@ -27,9 +27,15 @@
 //
 //	elections/admin/…   who leads: see package election
 //	jobs/<name>         when the job ran last, what came of it, when it runs next: JSON
+//	clocks/admin        the time by which jobs were last done, by a clock that nobody doubts
 //
 // Jobs only ever do what is certain to be wanted: a sale is closed when its window is
 // over, its payment deadline has passed and no order is pending any more, and it is
 // deleted only from the store, only if there is a directory for archives, and after the archive was read back and
-// found to keep every rule.
+// found to keep every rule. A clock that may be far ahead does neither: see clock.
+//
+// # What fails
+//
+// A sale that can't be dealt with, or takes too long, keeps no other from being dealt with.
+// It is tried again: after a minute, and then less and less often, down to every four hours.
 package jobs

@@ -58,6 +58,8 @@ type Runner struct {
 	cfg      Config
 	log      *slog.Logger
 	election *election.Election
+	clock    *clock
+	files    *files
 }
 
 // New prepares to take part; nothing is sent. Errors: ErrInvalid.
@@ -73,19 +75,23 @@ func New(cfg Config) (*Runner, error) {
 		return nil, err
 	}
 	e, err := election.New(cfg.Store, electionName, election.Config{TTL: cfg.TTL, ID: cfg.ID, Logger: cfg.Logger})
-	return &Runner{cfg: cfg, log: cfg.Logger, election: e}, err
+	return &Runner{cfg: cfg, log: cfg.Logger, election: e, clock: newClock(), files: newFiles()}, err
 }
 
-// pauses between attempts after trouble.
-func pauses() *backoff.ExponentialBackOff {
-	return &backoff.ExponentialBackOff{InitialInterval: time.Second, MaxInterval: 5 * time.Minute, Multiplier: 2, RandomizationFactor: 0.5}
+// pauses between attempts after trouble, which grow up to the longest.
+func pauses(first, longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{InitialInterval: first, MaxInterval: longest, Multiplier: 2, RandomizationFactor: 0.5}
 }
+
+// patient is how long a job waits at most after trouble: with a store that is away
+// nothing else is at fault, and nothing is recorded.
+const patient = 5 * time.Minute
 
 // Run stands for election, does the jobs while this admin leads, and stands again when
 // the term is lost. It returns nil when ctx ends, after the term was given up, and early
 // only if that can't help: ErrClosed, ErrInvalid.
 func (r *Runner) Run(ctx context.Context) error {
-	pause := pauses()
+	pause := pauses(time.Second, patient)
 	for {
 		term, err := r.election.Campaign(ctx, "")
 		switch {
@@ -117,10 +123,18 @@ func (r *Runner) lead(ctx context.Context, term *election.Term) {
 		audit:  r.cfg.Audit.With(store),
 		by:     r.election.ID(),
 		term:   term.Token(),
+		log:    r.log,
+		events: newListing(),
+		clock:  r.clock,
+		files:  r.files,
 	}
 	var all sync.WaitGroup
 	for _, j := range d.jobs() {
-		all.Go(func() { d.keep(working, j, r.log.With("job", j.name)) })
+		j.log = r.log.With("job", j.name)
+		all.Go(func() { d.keep(working, j) })
+		if j.follow != nil {
+			all.Go(func() { j.follow(working, j.log) })
+		}
 	}
 	select {
 	case <-ctx.Done():
@@ -144,18 +158,31 @@ type duty struct {
 	audit *audit.Log // through store
 	by    string
 	term  backend.Revision
+	log   *slog.Logger
+
+	events *listing
+	clock  *clock // of the process, as the following
+	files  *files
 }
 
 // A job is something that is done again and again.
 type job struct {
 	name  string
 	every time.Duration
+	log   *slog.Logger
 
 	// run does what there is to do, and says what it has done. It is called again after
-	// an error, with a backoff.
-	run func(ctx context.Context) (result, error)
+	// an error, with a backoff up to the longest pause.
+	run     func(ctx context.Context) (result, error)
+	longest time.Duration
 
-	lasts bool // it runs as long as the term does
+	// final: what it does because the clock says that it is time can't be undone. So it
+	// is not done by a clock that is in doubt.
+	final bool
+
+	// woken has it run now, which follow sees to; nil for jobs that only go by time.
+	woken  <-chan struct{}
+	follow func(ctx context.Context, log *slog.Logger)
 }
 
 // A result is what a run came to.
@@ -184,34 +211,33 @@ func (r *result) due(at time.Time) bool {
 // often is how soon jobs notice events that they did not know of.
 const often = 30 * time.Second
 
+// rarely is how often what fails for days is tried again: each attempt may be recorded.
+const rarely = 4 * time.Hour
+
 func (d *duty) jobs() []job {
 	jobs := []job{
-		{name: "publish", every: often, run: d.each((*sales).publish)},
-		{name: "windows", every: often, run: d.each((*sales).windows)},
-		{name: "close", every: often, run: d.each((*sales).close)},
-		{name: "history", every: often, run: d.history, lasts: true},
-		{name: "audit", every: time.Hour, run: d.prune},
+		{name: "publish", every: often, longest: patient, run: d.each("publish", (*sales).publish)},
+		{name: "windows", every: often, longest: patient, run: d.each("windows", (*sales).windows)},
+		{name: "close", every: often, longest: patient, run: d.each("close", (*sales).close), final: true},
+		{name: "audit", every: time.Hour, longest: rarely, run: d.prune, final: true},
+		d.history(),
 	}
 	if d.ArchiveDir != "" {
-		jobs = append(jobs, job{name: "archive", every: time.Minute, run: d.each((*sales).archive)})
+		jobs = append(jobs, job{name: "archive", every: time.Minute, longest: patient, run: d.each("archive", (*sales).archive), final: true})
 	}
 	if d.Sessions != nil {
-		jobs = append(jobs, job{name: "sessions", every: 10 * time.Minute, run: d.sessions})
+		jobs = append(jobs, job{name: "sessions", every: 10 * time.Minute, longest: patient, run: d.sessions})
 	}
 	return jobs
 }
 
 // keep does one job until ctx ends.
-func (d *duty) keep(ctx context.Context, j job, log *slog.Logger) {
-	pause := pauses()
-	s := Status{Name: j.name, Term: d.term, By: d.by, Started: now()}
-	if j.lasts {
-		s.Result = "running"
-		d.tell(ctx, s, log)
-	}
+func (d *duty) keep(ctx context.Context, j job) {
+	pause := pauses(time.Second, j.longest)
+	s := Status{Name: j.name, Term: d.term, By: d.by}
 	for ctx.Err() == nil {
 		s.Started = now()
-		came, err := j.run(ctx)
+		came, err := d.once(ctx, j)
 		if ctx.Err() != nil {
 			return // whatever came of it, the next leader will see
 		}
@@ -224,10 +250,31 @@ func (d *duty) keep(ctx context.Context, j job, log *slog.Logger) {
 		} else {
 			wait = pause.NextBackOff()
 		}
-		s.took(came, errors.Join(err, came.problems), wait, log)
-		d.tell(ctx, s, log)
-		retry.Sleep(ctx, wait)
+		s.took(came, errors.Join(err, came.problems), wait, j.log)
+		d.tell(ctx, s, j.log)
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		case <-j.woken:
+		}
+		timer.Stop()
 	}
+}
+
+// once does a job, unless it should not be done by this clock: that is a problem, and
+// soon looked at again.
+func (d *duty) once(ctx context.Context, j job) (result, error) {
+	doubt, err := d.clock.doubt(ctx, d.store, d.by)
+	switch {
+	case !j.final:
+		return j.run(ctx) // whatever the clock says
+	case err != nil:
+		return result{}, err
+	case doubt != nil:
+		return result{text: "nothing is done by a clock that is in doubt", problems: doubt, next: time.Now().Add(often)}, nil
+	}
+	return j.run(ctx)
 }
 
 // now is the time as it is recorded.

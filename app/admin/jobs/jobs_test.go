@@ -266,7 +266,12 @@ func TestRetention(t *testing.T) {
 		require.NoError(t, err)
 		versions, _, err := h.Versions(t.Context())
 		require.NoError(t, err)
-		assert.Len(t, versions, 3)
+		require.Len(t, versions, 3)
+		assert.Equal(t, history.External, versions[2].Author)
+		status := statusOf(t, s, "history")
+		assert.Equal(t, "1 versions recorded", status.Result)
+		assert.Equal(t, time.Second, time.Since(status.Ended), "at once")
+		assert.Equal(t, status.Ended.Add(10*time.Minute), status.Next)
 
 		time.Sleep(4 * time.Hour)
 		records := recorded(t, s, "", "")
@@ -279,7 +284,9 @@ func TestRetention(t *testing.T) {
 		for _, c := range calls {
 			assert.True(t, strings.HasPrefix(c.Key, "elections/admin/candidates/"))
 		}
-		assert.Equal(t, "running", statusOf(t, s, "history").Result)
+		status = statusOf(t, s, "history")
+		assert.Equal(t, "0 versions recorded", status.Result)
+		assert.LessOrEqual(t, time.Since(status.Ended), 10*time.Minute)
 	})
 }
 

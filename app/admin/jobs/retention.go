@@ -3,19 +3,7 @@ package jobs
 import (
 	"context"
 	"fmt"
-
-	"github.com/seed27495941/seckill/app/settings"
-	"github.com/seed27495941/seckill/recipe/dynconf/history"
 )
-
-// history records config versions, and deletes old ones, until ctx ends.
-func (d *duty) history(ctx context.Context) (result, error) {
-	h, err := history.New(d.store, settings.ConfigKey, history.Options{Keep: d.HistoryKeep, Logger: d.Logger})
-	if err != nil {
-		return result{}, err
-	}
-	return result{}, h.Run(ctx)
-}
 
 // prune keeps the audit log within its bounds.
 func (d *duty) prune(ctx context.Context) (result, error) {

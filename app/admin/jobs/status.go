@@ -19,7 +19,7 @@ type Status struct {
 	By       string           `json:"by"`   // the admin that runs it
 	Term     backend.Revision `json:"term"` // in which it does
 	Started  time.Time        `json:"started,omitzero"`
-	Ended    time.Time        `json:"ended,omitzero"` // zero: it runs as long as the term
+	Ended    time.Time        `json:"ended,omitzero"`
 	Result   string           `json:"result,omitempty"`
 	Error    string           `json:"error,omitempty"`    // of the last run
 	Failures int              `json:"failures,omitempty"` // in a row

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -91,8 +92,10 @@ func (s *Service) event(ctx context.Context, at EventPath) (event.Event, error) 
 	return e, s.refuse(err, noSuchEvent)
 }
 
-// seenEvent is an event that is as it was seen.
-func (s *Service) seenEvent(ctx context.Context, in EventSeen) (event.Event, error) {
+// seenEvent is an event that is as it was seen, or has one of the statuses to which the
+// step leads that is wanted: who repeats a request of which the outcome was not known
+// finishes it.
+func (s *Service) seenEvent(ctx context.Context, in EventSeen, leadsTo []record.Status) (event.Event, error) {
 	if err := s.allow(ctx, access.Operator); err != nil {
 		return event.Event{}, err
 	}
@@ -101,7 +104,7 @@ func (s *Service) seenEvent(ctx context.Context, in EventSeen) (event.Event, err
 		return event.Event{}, err
 	}
 	e, err := s.event(ctx, in.EventPath)
-	if err == nil && e.Revision != revision {
+	if err == nil && e.Revision != revision && (e.Revision < revision || !slices.Contains(leadsTo, e.Status)) {
 		err = stale(e.Revision)
 	}
 	return e, err
@@ -168,10 +171,10 @@ func (s *Service) DeleteEvent(ctx context.Context, in *EventSeen) (*struct{}, er
 	return nil, err
 }
 
-// PublishEvent has a draft sell. It can be repeated after a failure, from how the event
-// is then.
+// PublishEvent has a draft sell. It can be repeated as it is after a failure: what has
+// begun to be published is finished.
 func (s *Service) PublishEvent(ctx context.Context, in *EventSeen) (*Versioned[event.Event], error) {
-	return s.step(ctx, "event.publish", *in, event.Event.Publish)
+	return s.step(ctx, "event.publish", *in, event.Event.Publish, record.StatusPublishing, record.StatusOnline)
 }
 
 // SuspendEvent stops a sale for now: orders are paid and cancelled as before.
@@ -186,17 +189,27 @@ func (s *Service) ResumeEvent(ctx context.Context, in *EventSeen) (*Versioned[ev
 
 // CloseEvent ends a sale for good. It can be repeated after a failure, as PublishEvent.
 func (s *Service) CloseEvent(ctx context.Context, in *EventSeen) (*Versioned[event.Event], error) {
-	return s.step(ctx, "event.close", *in, event.Event.Close)
+	return s.step(ctx, "event.close", *in, event.Event.Close, record.StatusClosing, record.StatusClosed)
 }
 
-// step takes one step from where an event was seen.
-func (s *Service) step(ctx context.Context, name string, in EventSeen, take func(event.Event, context.Context, backend.Store) (event.Event, error)) (*Versioned[event.Event], error) {
-	e, err := s.seenEvent(ctx, in)
+// step takes one step from where an event was seen. One that takes several writes names
+// the statuses to which it leads: in those others may have taken it a part of the way, or
+// all of it, which is as good.
+func (s *Service) step(ctx context.Context, name string, in EventSeen, take func(event.Event, context.Context, backend.Store) (event.Event, error), leadsTo ...record.Status) (*Versioned[event.Event], error) {
+	e, err := s.seenEvent(ctx, in, leadsTo)
 	if err != nil {
 		return nil, err
 	}
 	now, err := do(ctx, s, deed{access.Operator, name, in.ID}, e, noSuchEvent, func(ctx context.Context) (event.Event, error) {
-		return take(e, ctx, s.cfg.Store)
+		now, err := take(e, ctx, s.cfg.Store)
+		for errors.Is(err, backend.ErrConflict) {
+			other, failed := event.Get(ctx, s.cfg.Store, e.ID)
+			if failed != nil || !slices.Contains(leadsTo, other.Status) {
+				break
+			}
+			now, err = take(other, ctx, s.cfg.Store)
+		}
+		return now, err
 	})
 	if err != nil {
 		return nil, err

@@ -144,10 +144,7 @@ type CommentInput struct {
 func (s *Service) PromoteRollout(ctx context.Context, in *CommentInput) (*Answer[dynconf.Rollout], error) {
 	who, _ := access.FromContext(ctx)
 	return s.advance(ctx, "rollout.promote", in.RolloutPath, in, func(ctx context.Context) (dynconf.Rollout, error) {
-		if _, err := s.cfg.Node.Rollouts().Promote(ctx, in.ID, who.Name, in.Body.Comment); err != nil {
-			return dynconf.Rollout{}, err
-		}
-		return s.currentRollout(ctx)
+		return s.cfg.Node.Rollouts().Promote(ctx, in.ID, who.Name, in.Body.Comment)
 	})
 }
 

@@ -104,8 +104,9 @@ func Delete(ctx context.Context, s backend.Store, seen Event) error {
 // Publish makes a draft sell: it makes the pool and the slots, and then the event
 // is online. One that is online is no error. Errors: ErrStatus, ErrNotFound, a
 // *RoomError (ErrNoRoom) where the store tells how much room it has
-// ([backend.SpaceOf]) and that is not enough, record.ErrCorrupt, and the store's;
-// after any but ErrStatus and ErrNoRoom call it again.
+// ([backend.SpaceOf]) and that is not enough, record.ErrCorrupt, and the store's,
+// with ErrUnknown if the event has begun to be published; after any but ErrStatus and
+// ErrNoRoom call it again.
 func Publish(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
 	return step(ctx, s, id, Event.Publish)
 }
@@ -138,9 +139,23 @@ func (e Event) Publish(ctx context.Context, s backend.Store) (Event, error) {
 		return Event{}, fault(e, record.StatusDraft)
 	}
 	if err := e.furnish(ctx, s); err != nil {
-		return Event{}, err
+		return Event{}, e.partly(err)
 	}
-	return e.become(ctx, s, record.StatusOnline)
+	online, err := e.become(ctx, s, record.StatusOnline)
+	return online, e.partly(err)
+}
+
+// partly is an error of a step that has begun: something was done, whatever the last
+// write says of itself. That somebody else has changed the event stays a conflict.
+func (e Event) partly(err error) error {
+	var conflict *backend.ConflictError
+	switch {
+	case err == nil, errors.As(err, &conflict) && conflict.Key == record.EventKey(e.ID):
+		return err
+	case conflict != nil:
+		return fmt.Errorf("%w: event %s is %s, repeat the step to finish it: %s", backend.ErrUnknown, e.ID, e.Status, err)
+	}
+	return fmt.Errorf("%w: event %s is %s, repeat the step to finish it: %w", backend.ErrUnknown, e.ID, e.Status, err)
 }
 
 // furnish makes the pool and the slots where they are missing. Every write has
@@ -200,7 +215,8 @@ func (e Event) move(ctx context.Context, s backend.Store, from, to record.Status
 // Close ends a sale for good: it takes every slot from its owner, after which
 // nothing is written to the logs any more. Units that are in orders not yet paid
 // stay as they are. A closed one is no error. Errors: ErrStatus for a draft or an
-// archived one, and the store's; then call it again.
+// archived one, and the store's, with ErrUnknown if the event has begun to be closed;
+// then call it again.
 func Close(ctx context.Context, s backend.Store, id ulid.ULID) (Event, error) {
 	return step(ctx, s, id, Event.Close)
 }
@@ -222,10 +238,11 @@ func (e Event) Close(ctx context.Context, s backend.Store) (Event, error) {
 	}
 	for k := range e.Slots {
 		if err := e.closeSlot(ctx, s, k); err != nil {
-			return Event{}, err
+			return Event{}, e.partly(err)
 		}
 	}
-	return e.become(ctx, s, record.StatusClosed)
+	closed, err := e.become(ctx, s, record.StatusClosed)
+	return closed, e.partly(err)
 }
 
 // closeSlot takes a slot away. Owners that take it meanwhile make it begin again.

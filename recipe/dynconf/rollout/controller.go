@@ -162,43 +162,48 @@ func (c *Controller) Abandon(ctx context.Context, id, reason string) (dynconf.Ro
 	})
 }
 
-// Promote publishes the value for all nodes and ends the rollout. It is to be
-// repeated until it works: the value is published once.
+// Promote publishes the value for all nodes and ends the rollout: Published is the
+// revision that it has then. It is to be repeated until it works: the value is published
+// once.
 //
 // Errors: ErrConflict if the configuration has changed since the rollout began,
 // if the rollout is over or has changed meanwhile; ErrNotFound if it is not the
-// present one; and those of [history.History.Publish].
-func (c *Controller) Promote(ctx context.Context, id, author, comment string) (history.Version, error) {
+// present one; ErrUnknown if the value was published and the rollout may not have ended;
+// and those of [history.History.Publish].
+func (c *Controller) Promote(ctx context.Context, id, author, comment string) (dynconf.Rollout, error) {
 	e, err := c.cfg.Store.Get(ctx, dynconf.RolloutKey(c.cfg.Key))
 	if err != nil {
-		return history.Version{}, err
+		return dynconf.Rollout{}, err
 	}
 	r, err := dynconf.DecodeRollout(e)
 	switch {
 	case err != nil:
-		return history.Version{}, err
+		return dynconf.Rollout{}, err
 	case r.ID != id:
-		return history.Version{}, c.another(r)
+		return dynconf.Rollout{}, c.another(r)
 	case r.State == dynconf.Promoted:
-		return c.cfg.History.Version(ctx, r.Published)
+		return r, nil
 	case r.State != dynconf.Trial:
-		return history.Version{}, over(r)
+		return dynconf.Rollout{}, over(r)
 	}
 	// On the condition that no failure was seen meanwhile. The ID lets a
 	// repetition find what was published.
 	by := history.Change{Author: author, Comment: comment, ID: id}
 	v, err := c.cfg.History.Publish(ctx, r.Base, []byte(r.Value), by, backend.If(e.Key, e.Revision))
 	if err != nil {
-		return v, err
+		return dynconf.Rollout{}, err
 	}
-	_, err = c.modify(ctx, id, func(r *dynconf.Rollout) error {
+	r, err = c.modify(ctx, id, func(r *dynconf.Rollout) error {
 		if r.State == dynconf.Promoted {
 			return errAsWanted
 		}
 		r.State, r.Reason, r.Published = dynconf.Promoted, "", v.Revision
 		return nil
 	})
-	return v, err
+	if err != nil {
+		return dynconf.Rollout{}, fmt.Errorf("%w: rollout %s is published as revision %d, repeat it to end the rollout: %s", backend.ErrUnknown, id, v.Revision, err)
+	}
+	return r, nil
 }
 
 func over(r dynconf.Rollout) error {

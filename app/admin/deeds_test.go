@@ -1,0 +1,155 @@
+package admin_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/seed27495941/seckill/app/admin"
+	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/admin/audit"
+	"github.com/seed27495941/seckill/app/sale/event"
+	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/stores"
+	"github.com/seed27495941/seckill/recipe/dynconf"
+)
+
+// recorded is the newest record of an action.
+func (o *office) recorded(action string) audit.Record {
+	o.Helper()
+	var log admin.AuditList
+	o.get("/v1/audit?action="+action).read(http.StatusOK, &log)
+	require.NotEmpty(o, log.Records, action)
+	return log.Records[0]
+}
+
+// writes has f called before each write of a key that begins so, from the n-th on.
+func (o *office) writes(prefix string, n int, f func() error) {
+	hook := func(key string) error {
+		if !strings.HasPrefix(key, prefix) {
+			return nil
+		}
+		if n--; n > 0 {
+			return nil
+		}
+		return f()
+	}
+	o.faulty.Set(stores.Hooks{Put: hook, Del: hook})
+}
+
+// A deed of several writes that stops on its way does not say that nothing was done, and
+// the same request finishes it.
+func TestADeedThatStopsOnItsWayIsFinishedByRepeatingIt(t *testing.T) {
+	onEach(t, func(t *testing.T, o *office) {
+		step := func(e event.Event, name string) request {
+			return request{method: http.MethodPost, path: "/v1/events/" + e.ID.String() + "/" + name, as: access.Operator}.with("If-Match", tag(e.Revision))
+		}
+		for _, test := range []struct {
+			name string
+			from func() event.Event
+			dir  func(event.Event) string
+			nth  int
+			want record.Status
+		}{
+			{"publish", o.drafted, func(e event.Event) string { return record.SaleDir(e.ID) }, 1, record.StatusOnline},
+			{"publish", o.drafted, func(e event.Event) string { return record.SaleDir(e.ID) }, 3, record.StatusOnline},
+			{"publish", o.drafted, func(e event.Event) string { return record.EventKey(e.ID) }, 2, record.StatusOnline},
+			{"close", o.published, func(e event.Event) string { return record.SaleDir(e.ID) }, 1, record.StatusClosed},
+			{"close", o.published, func(e event.Event) string { return record.EventKey(e.ID) }, 2, record.StatusClosed},
+		} {
+			e := test.from()
+			o.writes(test.dir(e), test.nth, func() error { return backend.ErrUnavailable })
+			o.do(step(e, test.name)).refused(http.StatusServiceUnavailable, "unknown")
+			o.faulty.Set(stores.Hooks{})
+			assert.Equal(t, audit.Unknown, o.recorded("event."+test.name).Outcome)
+			for range 2 { // also when it is done
+				var now event.Event
+				o.do(step(e, test.name)).read(http.StatusOK, &now)
+				assert.Equal(t, test.want, now.Status)
+			}
+			assert.Equal(t, audit.Done, o.recorded("event."+test.name).Outcome)
+		}
+
+		e := o.drafted()
+		o.writes(record.EventKey(e.ID), 1, func() error { return backend.ErrUnavailable })
+		o.do(step(e, "publish")).refused(http.StatusServiceUnavailable, "unavailable")
+		o.faulty.Set(stores.Hooks{})
+		o.do(step(e, "publish").with("If-Match", tag(e.Revision+1000))).refused(http.StatusPreconditionFailed, "changed")
+	})
+}
+
+// Whoever is slow, and finds that others have taken the step, has it taken as well.
+func TestAStepThatOthersFinishIsTaken(t *testing.T) {
+	onEach(t, func(t *testing.T, o *office) {
+		for _, test := range []struct {
+			name string
+			from func() event.Event
+			nth  int
+			want record.Status
+		}{
+			{"publish", o.drafted, 1, record.StatusOnline}, {"publish", o.drafted, 2, record.StatusOnline},
+			{"close", o.published, 1, record.StatusClosed}, {"close", o.published, 2, record.StatusClosed},
+		} {
+			e := test.from()
+			finish := map[string]func() error{
+				"publish": func() error { _, err := event.Publish(t.Context(), o.store, e.ID); return err },
+				"close":   func() error { _, err := event.Close(t.Context(), o.store, e.ID); return err },
+			}[test.name]
+			o.writes(record.EventKey(e.ID), test.nth, func() error {
+				o.faulty.Set(stores.Hooks{})
+				return finish()
+			})
+			var now event.Event
+			o.send(http.MethodPost, "/v1/events/"+e.ID.String()+"/"+test.name, "", tag(e.Revision)).read(http.StatusOK, &now)
+			assert.Equal(t, test.want, now.Status)
+			assert.Equal(t, now, must[event.Event](t)(event.Get(t.Context(), o.store, e.ID)))
+			assert.Equal(t, audit.Done, o.recorded("event."+test.name).Outcome)
+		}
+
+		e := o.drafted()
+		o.writes(record.EventKey(e.ID), 1, func() error {
+			o.faulty.Set(stores.Hooks{})
+			_, err := event.Edit(t.Context(), o.store, e, func(r *record.Event) { r.Total++ })
+			return err
+		})
+		o.send(http.MethodPost, "/v1/events/"+e.ID.String()+"/publish", "", tag(e.Revision)).refused(http.StatusPreconditionFailed, "changed")
+	})
+}
+
+// A promotion that has published says so, and the same request ends the rollout; what it
+// answers is what it has done.
+func TestAPromotionThatStopsOnItsWayIsFinishedByRepeatingIt(t *testing.T) {
+	onEach(t, func(t *testing.T, o *office) {
+		r := request{method: http.MethodPost, path: "/v1/config/rollout/" + o.trial() + "/promote", as: access.Admin, body: `{"comment":"good"}`}
+		o.writes("config/rollout", 1, func() error { return backend.ErrUnavailable })
+		o.do(r).refused(http.StatusServiceUnavailable, "unknown")
+		o.faulty.Set(stores.Hooks{})
+		assert.Equal(t, audit.Unknown, o.recorded("rollout.promote").Outcome)
+		published := must[backend.Entry](t)(o.store.Get(t.Context(), "config")).Revision
+		for range 2 {
+			var now dynconf.Rollout
+			o.do(r).read(http.StatusOK, &now)
+			assert.Equal(t, dynconf.Promoted, now.State)
+			assert.Equal(t, published, now.Published, "it is published once")
+		}
+
+		id := o.trial()
+		gone := false
+		o.faulty.Set(stores.Hooks{AfterPut: func(key string) error {
+			if key == "config/rollout" && !gone {
+				gone = true
+				return o.store.Delete(t.Context(), key)
+			}
+			return nil
+		}})
+		var now dynconf.Rollout
+		o.do(r.at("/v1/config/rollout/"+id+"/promote")).read(http.StatusOK, &now)
+		o.faulty.Set(stores.Hooks{})
+		assert.Equal(t, dynconf.Promoted, now.State)
+		assert.Equal(t, id, now.ID)
+	})
+}

@@ -115,8 +115,11 @@ func (s *Service) DiffConfig(ctx context.Context, in *ConfigInput) (*Versioned[D
 		return nil, s.refuse(err, "")
 	}
 	to := []byte(in.Body.Value)
-	d := Difference{Revision: e.Revision, Fields: compareFields(e.Value, to)}
+	d := Difference{Revision: e.Revision}
 	if d.Unified, err = history.DiffText(fmt.Sprintf("published, revision %d", e.Revision), e.Value, "draft", to); err != nil {
+		return nil, s.refuse(err, "") // so what follows is not deep
+	}
+	if d.Fields, err = compareFields(e.Value, to); err != nil {
 		return nil, s.refuse(err, "")
 	}
 	d.Same = d.Unified == ""
@@ -127,55 +130,74 @@ func (s *Service) DiffConfig(ctx context.Context, in *ConfigInput) (*Versioned[D
 	return v, nil
 }
 
-// compareFields compares the values in two JSON texts.
-func compareFields(from, to []byte) []FieldChange {
+// compareFields compares the values in two JSON texts. Errors: backend.ErrTooLarge.
+func compareFields(from, to []byte) ([]FieldChange, error) {
 	changes := []FieldChange{}
 	a, errA := fieldsOf(from)
 	b, errB := fieldsOf(to)
-	if errA != nil || errB != nil {
-		return changes
+	switch {
+	case errors.Is(errA, backend.ErrTooLarge):
+		return nil, errA
+	case errors.Is(errB, backend.ErrTooLarge):
+		return nil, errB
+	case errA != nil || errB != nil:
+		return changes, nil
 	}
-	all := maps.Clone(a)
-	maps.Copy(all, b)
+	all := maps.Clone(a.values)
+	maps.Copy(all, b.values)
 	for _, field := range slices.Sorted(maps.Keys(all)) {
-		if !bytes.Equal(a[field], b[field]) {
-			changes = append(changes, FieldChange{field, a[field], b[field]})
+		if !bytes.Equal(a.values[field], b.values[field]) {
+			changes = append(changes, FieldChange{field, a.values[field], b.values[field]})
 		}
 	}
-	return changes
+	return changes, nil
 }
 
-// fieldsOf has the values of a JSON text that are no objects with members, each under its
-// path. No text has none.
-func fieldsOf(text []byte) (map[string]json.RawMessage, error) {
-	fields := map[string]json.RawMessage{}
+// maxFields bounds the paths and the values of fields, in bytes: each path repeats the
+// names of all objects around.
+const maxFields = 1 << 20
+
+// fields are the values of a JSON text that are no objects with members, each under its
+// path.
+type fields struct {
+	values map[string]json.RawMessage
+	size   int
+}
+
+// fieldsOf has the fields of a JSON text. No text has none. Errors: backend.ErrTooLarge,
+// and of a text that is no JSON.
+func fieldsOf(text []byte) (fields, error) {
+	f := fields{values: map[string]json.RawMessage{}}
 	if len(bytes.TrimSpace(text)) == 0 {
-		return fields, nil
+		return f, nil
 	}
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.UseNumber()
 	var v any
 	if err := dec.Decode(&v); err != nil {
-		return nil, err
+		return f, err
 	}
-	return fields, flatten(fields, "", v)
+	return f, f.add("", v)
 }
 
-func flatten(fields map[string]json.RawMessage, path string, v any) error {
+func (f *fields) add(path string, v any) error {
 	if object, ok := v.(map[string]any); ok && (len(object) > 0 || path == "") {
 		for name, member := range object {
 			at := name
 			if path != "" {
 				at = path + "." + name
 			}
-			if err := flatten(fields, at, member); err != nil {
+			if err := f.add(at, member); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
 	encoded, err := json.Marshal(v)
-	fields[path] = encoded
+	if f.size += len(path) + len(encoded); err == nil && f.size > maxFields {
+		err = fmt.Errorf("%w: the fields, each with its path, have more than %d bytes", backend.ErrTooLarge, maxFields)
+	}
+	f.values[path] = encoded
 	return err
 }
 

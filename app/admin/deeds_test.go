@@ -1,6 +1,8 @@
 package admin_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -152,4 +154,39 @@ func TestAPromotionThatStopsOnItsWayIsFinishedByRepeatingIt(t *testing.T) {
 		assert.Equal(t, dynconf.Promoted, now.State)
 		assert.Equal(t, id, now.ID)
 	})
+}
+
+// Whoever may only look does not get much made of little: of deep texts, and of paths that
+// repeat long names.
+func TestLittleTextIsNotMadeMuch(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	diff := func(value string) answer {
+		body := must[[]byte](t)(json.Marshal(map[string]string{"value": value}))
+		return o.do(request{method: http.MethodPost, path: "/v1/config/diff", as: access.Viewer, body: string(body)})
+	}
+	many := strings.Repeat("1,", 20_000) + "1"
+	for _, depth := range []int{33, 5_000, 40_000} {
+		a := diff(strings.Repeat("[", depth)+many+strings.Repeat("]", depth)).refused(http.StatusUnprocessableEntity, "invalid")
+		assert.Contains(t, a.body, "deeper than 32 levels")
+		assert.Less(t, len(a.body), 1000)
+	}
+	diff(strings.Repeat("[", 32)+many+strings.Repeat("]", 32)).refused(http.StatusRequestEntityTooLarge, "too_large")
+	var members []string
+	for i := range 1_000 {
+		members = append(members, fmt.Sprintf(`"%d":0`, i))
+	}
+	inside := `{` + strings.Join(members, ",") + `}`
+	a := diff(`{"`+strings.Repeat("x", 60_000)+`":`+inside+`}`).refused(http.StatusRequestEntityTooLarge, "too_large")
+	assert.Less(t, len(a.body), 1000)
+	var d admin.Difference
+	diff(`{"x":`+inside+`}`).read(http.StatusOK, &d)
+	assert.Len(t, d.Fields, 1_000)
+}
+
+// A draft is JSON and nothing else: YAML would have aliases, which make much of little.
+func TestDraftsAreJSON(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	const yaml = "title: Phone\nsku: phone-1\nprice: {minor: 500, currency: EUR}\nwindow: {opens: 2026-11-11T20:00:00Z, closes: 2026-11-11T21:00:00Z}\ntotal: 10\n"
+	a := o.send(http.MethodPost, "/v1/events", yaml, "").refused(http.StatusUnprocessableEntity, "invalid")
+	assert.Contains(t, a.body, "expected a JSON object")
 }

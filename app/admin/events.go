@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"slices"
@@ -112,6 +113,9 @@ func (s *Service) seenEvent(ctx context.Context, in EventSeen, leadsTo []record.
 
 // read reads a draft.
 func (d Draft) read() (record.Event, error) {
+	if !bytes.HasPrefix(bytes.TrimSpace(d.RawBody), []byte("{")) {
+		return record.Event{}, invalidAt("body", "expected a JSON object") // and not the YAML that files may have
+	}
 	e, err := event.ReadDraft("body", d.RawBody, event.NewDraft(time.Now()))
 	if err == nil {
 		e.Status = record.StatusDraft

@@ -71,7 +71,7 @@ func withoutSecrets(text []byte) []byte {
 	if dec.Decode(&v) != nil {
 		return text
 	}
-	v, found := hide(v)
+	v, found := hide(v, 1)
 	if !found {
 		return text
 	}
@@ -82,21 +82,35 @@ func withoutSecrets(text []byte) []byte {
 	return hidden
 }
 
-// hide replaces secrets in a decoded value, and says whether there were any.
-func hide(v any) (_ any, found bool) {
+// maxDepth is how deep a value is looked into. What is deeper is left out: whoever shows
+// it indented would make much of little.
+const (
+	maxDepth = 32
+	tooDeep  = "(deeper than 32 levels)"
+)
+
+// hide replaces secrets in a decoded value that is at a depth, and what is too deep, and
+// says whether there were any.
+func hide(v any, depth int) (_ any, found bool) {
 	switch v := v.(type) {
 	case map[string]any:
+		if depth > maxDepth {
+			return tooDeep, true
+		}
 		for name, field := range v {
-			hidden, has := hide(field)
+			hidden, has := hide(field, depth+1)
 			if isSecret(name) && !isEmpty(field) {
 				hidden, has = secret, true
 			}
 			v[name], found = hidden, found || has
 		}
 	case []any:
+		if depth > maxDepth {
+			return tooDeep, true
+		}
 		for i := range v {
 			var has bool
-			v[i], has = hide(v[i])
+			v[i], has = hide(v[i], depth+1)
 			found = found || has
 		}
 	case string:

@@ -54,6 +54,20 @@ func TestValues(t *testing.T) {
 	})
 }
 
+// What is nested deeper than anybody would look is left out.
+func TestDeepValues(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := audit.New(stores.NewMemory().Open(t), audit.Options{})
+		nested := func(depth int, inside string) string {
+			return strings.Repeat(`[{"a":`, depth/2) + inside + strings.Repeat(`}]`, depth/2)
+		}
+		assert.JSONEq(t, nested(32, "1"), string(kept(t, l, []byte(nested(32, "1"))).JSON))
+		for _, inside := range []string{"[]", nested(400, `{"password":"hunter2"}`)} {
+			assert.JSONEq(t, nested(32, `"(deeper than 32 levels)"`), string(kept(t, l, []byte(nested(32, inside))).JSON))
+		}
+	})
+}
+
 func TestSecretsAreLeftOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := stores.NewMemory().Open(t)

@@ -611,6 +611,33 @@ func TestDiff(t *testing.T) {
 	assert.Equal(t, "--- version 4, by alice\n+++ version 4, deleted, by bob\n@@ -1 +0,0 @@\n-text\n", gone)
 }
 
+// Little that would be much once it is indented is refused, and not indented.
+func TestWhatIsTooMuchToCompare(t *testing.T) {
+	nested := func(depth int, inside string) []byte {
+		return []byte(strings.Repeat(`{"a":[`, depth/2) + inside + strings.Repeat(`]}`, depth/2))
+	}
+	many := strings.Repeat("1,", 10_000) + "1"
+	for _, fine := range [][]byte{
+		nested(32, `"\"[[[[[[[[[[[[[[[[[[[["`), nested(30, many), []byte("text " + strings.Repeat("[", 100)),
+	} {
+		diff, err := history.DiffText("a", nil, "b", fine)
+		require.NoError(t, err)
+		assert.NotEmpty(t, diff)
+	}
+	for _, deep := range [][]byte{nested(34, "1"), nested(9_000, many), []byte(" " + strings.Repeat("[", 100_000))} {
+		for _, pair := range [][2][]byte{{nil, deep}, {deep, nil}} {
+			_, err := history.DiffText("a", pair[0], "b", pair[1])
+			require.ErrorIs(t, err, backend.ErrInvalid)
+			require.ErrorContains(t, err, "deeper than 32 levels")
+		}
+	}
+	for _, long := range [][]byte{nested(32, many+","+many), []byte(strings.Repeat("x", 1<<20+1))} {
+		_, err := history.DiffText("a", nil, "b", long)
+		require.ErrorIs(t, err, backend.ErrTooLarge)
+		require.ErrorContains(t, err, "b: ")
+	}
+}
+
 // The recorder looks while the watch has not told yet, and the watch merges what
 // it would have told with what followed: absent before, absent after.
 func TestWhatComesAndGoesUnseenByTheWatch(t *testing.T) {

@@ -16,8 +16,6 @@ import (
 	"github.com/seed27495941/seckill/app/admin/jobs"
 	"github.com/seed27495941/seckill/app/peer"
 	"github.com/seed27495941/seckill/app/sale"
-	"github.com/seed27495941/seckill/app/sale/event"
-	"github.com/seed27495941/seckill/app/sale/export"
 	"github.com/seed27495941/seckill/backend"
 )
 
@@ -31,9 +29,7 @@ func (b *builder) administer(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rpc: %w", err)
 	}
-	record := audit.New(b.Store, audit.Options{Logger: b.Log, Refusals: []error{
-		event.ErrStatus, event.ErrNoRoom, export.ErrNotThere, access.ErrExists, access.ErrLastAdmin,
-	}})
+	record := audit.New(b.Store, audit.Options{Logger: b.Log, Refusals: admin.Refusals()})
 	who, err := access.New(access.Config{
 		Store: b.Store, Hasher: password.New(password.Recommended()), Log: b.Log, Audit: record, FirstPassword: b.FirstPassword,
 	})

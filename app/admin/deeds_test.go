@@ -9,6 +9,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/seed27495941/seckill/app/admin"
 	"github.com/seed27495941/seckill/app/admin/access"
@@ -189,4 +191,55 @@ func TestDraftsAreJSON(t *testing.T) {
 	const yaml = "title: Phone\nsku: phone-1\nprice: {minor: 500, currency: EUR}\nwindow: {opens: 2026-11-11T20:00:00Z, closes: 2026-11-11T21:00:00Z}\ntotal: 10\n"
 	a := o.send(http.MethodPost, "/v1/events", yaml, "").refused(http.StatusUnprocessableEntity, "invalid")
 	assert.Contains(t, a.body, "expected a JSON object")
+}
+
+// A push is recorded with what was in force before it, what was pushed, and what is known
+// to have come of it.
+func TestWhatNodesAreToldIsRecorded(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	s := o.sell("10.0.0.1:8080", `{"config":{"override":{"value":"{\"logLevel\":\"error\"}","author":"eve"}}}`)
+	at := "/v1/nodes/" + s.id
+	push := request{method: http.MethodPut, path: at + "/push", as: access.Admin, body: config}
+	o.do(push.by(access.Operator)).refused(http.StatusForbidden, "forbidden")
+	o.do(request{method: http.MethodDelete, path: at + "/push", as: access.Operator}).refused(http.StatusForbidden, "forbidden")
+	o.do(push.saying(`{"value":"{}","comment":"c","seconds":86401}`)).refused(http.StatusUnprocessableEntity, "invalid")
+	o.do(push.saying(`{"value":"{}","comment":"c","seconds":86400}`)).is(http.StatusOK)
+	o.do(push).is(http.StatusOK)
+	r := o.recorded("node.push")
+	assert.Equal(t, audit.Done, r.Outcome)
+	assert.JSONEq(t, `{"value":"{\"logLevel\":\"error\"}","author":"eve"}`, string(r.Before.JSON))
+	assert.Contains(t, string(r.After.JSON), `"value":"{\"logLevel\":\"warn\"}","comment":"less noise"`)
+	o.send(http.MethodDelete, at+"/push", "", "").is(http.StatusOK)
+	assert.Contains(t, string(o.recorded("node.clear").Before.JSON), "eve")
+	o.send(http.MethodPost, at+"/reload", `{"source":"settings"}`, "").is(http.StatusNoContent)
+	assert.Nil(t, o.recorded("node.reload").Before)
+
+	for code, want := range map[codes.Code]audit.Outcome{
+		codes.Unavailable: audit.Unknown, codes.DeadlineExceeded: audit.Unknown, codes.InvalidArgument: audit.Refused, codes.FailedPrecondition: audit.Failed,
+	} {
+		s.told.err = status.Error(code, "so it is")
+		assert.GreaterOrEqual(t, o.do(push).status, 400)
+		assert.Equal(t, want, o.recorded("node.push").Outcome, code)
+	}
+	s.told.err = status.Error(codes.Aborted, "there is no such file")
+	o.send(http.MethodPost, at+"/reload", `{"source":"settings"}`, "").refused(http.StatusConflict, "refused")
+	assert.Equal(t, audit.Refused, o.recorded("node.reload").Outcome)
+
+	// A node that shows nothing has told others that something was pushed to it.
+	must2(t)(o.store.Put(t.Context(), "nodes/quiet", []byte(`{"addr":"10.0.0.2:8080","rpc":"127.0.0.1:1","incarnation":"x","configs":{"config/override":{"author":"mallory"}}}`)))
+	stores.Wait(t, "it is listed", func() bool { _, ok := o.node.Directory().Node("quiet"); return ok })
+	o.do(push.at("/v1/nodes/quiet/push")).refused(http.StatusBadGateway, "unreachable")
+	r = o.recorded("node.push")
+	assert.JSONEq(t, `{"author":"mallory"}`, string(r.Before.JSON))
+	assert.Equal(t, audit.Unknown, r.Outcome)
+}
+
+// What is refused by a rule is recorded as that.
+func TestTheLastAdminIsARefusal(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	o.send(http.MethodDelete, "/v1/users/admin", "", "").is(http.StatusNoContent)
+	o.send(http.MethodDelete, "/v1/users/the-admin", "", "").refused(http.StatusConflict, "last_admin")
+	assert.Equal(t, audit.Refused, o.recorded("user.remove").Outcome)
+	o.send(http.MethodPut, "/v1/users/the-admin/role", `{"role":"viewer"}`, "").refused(http.StatusConflict, "last_admin")
+	assert.Equal(t, audit.Refused, o.recorded("user.role").Outcome)
 }

@@ -8,7 +8,16 @@ import (
 
 	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/admin/audit"
+	"github.com/seed27495941/seckill/app/control"
+	"github.com/seed27495941/seckill/app/sale/event"
+	"github.com/seed27495941/seckill/app/sale/export"
 )
+
+// Refusals are errors with which what somebody wants is refused: for the audit log, besides
+// those that it knows.
+func Refusals() []error {
+	return []error{event.ErrStatus, event.ErrNoRoom, export.ErrNotThere, access.ErrExists, access.ErrLastAdmin, control.ErrRefused}
+}
 
 // A deed is what somebody wants to do.
 type deed struct {

@@ -79,7 +79,7 @@ func (a *API) describe() {
 	d := a.OpenAPI()
 	d.Info.Description = "What operators do. Every refusal is a problem (RFC 9457) with a `code` that never changes. " +
 		"A change of something that has an `ETag` names it in `If-Match`: 428 without, 412 if it is another one by now, with the `ETag` of that if it is there. " +
-		"viewers read, operators run sales, nodes and exports, admins the config, rollouts, users and tokens. " +
+		"viewers read, operators run sales, nodes and exports, admins the config, rollouts, pushes to nodes, users and tokens. " +
 		"Whatever is changed is in the audit log."
 	d.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":   {Type: "http", Scheme: "bearer", Description: "An API token"},

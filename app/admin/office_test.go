@@ -77,7 +77,7 @@ func open(t *testing.T, space stores.Space) *office {
 	}))
 	require.NoError(t, o.node.Supervise())
 	first := make(chan string, 1)
-	record := audit.New(o.faulty, audit.Options{Logger: silent})
+	record := audit.New(o.faulty, audit.Options{Logger: silent, Refusals: admin.Refusals()})
 	who := must[*access.Access](t)(access.New(access.Config{
 		Store: o.faulty, Hasher: password.New(password.Params{Memory: 16, Time: 1, Threads: 1}), Log: silent, Audit: record,
 		FirstPassword: func(_, oneTime string) { first <- oneTime },

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/control"
+	"github.com/seed27495941/seckill/app/node"
+	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
@@ -18,7 +21,7 @@ type PushInput struct {
 	NodePath
 	Body struct {
 		ConfigText
-		Seconds int    `json:"seconds,omitempty" minimum:"0" maximum:"2592000" doc:"For how long; left out: the node's own choice"`
+		Seconds int    `json:"seconds,omitempty" minimum:"0" maximum:"86400" doc:"For how long, a day at most; left out: the node's own choice"`
 		Comment string `json:"comment" minLength:"1" maxLength:"1000" doc:"Why"`
 	}
 }
@@ -42,26 +45,63 @@ type ReloadInput struct {
 	}
 }
 
-// PushConfig puts a config in force at one node, for a while.
+// PushConfig puts a config in force at one node, for a while. It counts there whatever is
+// published, so it takes who may publish.
 func (s *Service) PushConfig(ctx context.Context, in *PushInput) (*Answer[Pushed], error) {
+	type pushed struct { // as the audit log has it
+		Pushed
+		Value   string `json:"value"`
+		Comment string `json:"comment"`
+	}
 	who, _ := access.FromContext(ctx)
-	return tell(ctx, s, "node.push", in.NodePath, in, in.Body, func(ctx context.Context, p *control.Process) (Pushed, error) {
+	done, err := tell(ctx, s, deed{access.Admin, "node.push", in.ID}, in, s.override, func(ctx context.Context, p *control.Process) (pushed, error) {
 		until, hash, err := p.Push(ctx, []byte(in.Body.Value), time.Duration(in.Body.Seconds)*time.Second, who.Name, in.Body.Comment)
-		return Pushed{until.UTC(), hash}, err
+		return pushed{Pushed{until.UTC(), hash}, in.Body.Value, in.Body.Comment}, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(done.Pushed), nil
 }
 
 // ClearConfig ends what PushConfig began.
 func (s *Service) ClearConfig(ctx context.Context, in *NodePath) (*Answer[Cleared], error) {
-	return tell(ctx, s, "node.clear", *in, in, nil, func(ctx context.Context, p *control.Process) (Cleared, error) {
+	cleared, err := tell(ctx, s, deed{access.Admin, "node.clear", in.ID}, in, s.override, func(ctx context.Context, p *control.Process) (Cleared, error) {
 		had, err := p.Clear(ctx)
 		return Cleared{had}, err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return answer(cleared), nil
+}
+
+// override is what was pushed to a node, as the node shows it, or as it tells others if it
+// does not answer; nil if nothing was.
+func (s *Service) override(ctx context.Context, n registry.Node) any {
+	var status struct {
+		Config struct {
+			Override json.RawMessage `json:"override"`
+		} `json:"config"`
+	}
+	page, err := s.statusOf(ctx, n)
+	if err == nil {
+		err = json.Unmarshal(page, &status)
+	}
+	pushed := status.Config.Override
+	if err != nil {
+		pushed = n.Configs[node.OverrideKey]
+	}
+	if pushed == nil {
+		return nil
+	}
+	return []byte(pushed)
 }
 
 // ReloadNode has a node load something again, and tells when that is done.
 func (s *Service) ReloadNode(ctx context.Context, in *ReloadInput) (*struct{}, error) {
-	_, err := tell(ctx, s, "node.reload", in.NodePath, in, in.Body, func(ctx context.Context, p *control.Process) (any, error) {
+	unseen := func(context.Context, registry.Node) any { return nil } // what it has loaded is the node's own
+	_, err := tell(ctx, s, deed{access.Operator, "node.reload", in.ID}, in, unseen, func(ctx context.Context, p *control.Process) (any, error) {
 		return in.Body, p.Reload(ctx, in.Body.Source)
 	})
 	return nil, err
@@ -70,20 +110,20 @@ func (s *Service) ReloadNode(ctx context.Context, in *ReloadInput) (*struct{}, e
 // tellPatience is how long a node may take to do what it is told.
 const tellPatience = 10 * time.Second
 
-// tell tells one process something, as in says. before, in the audit log, is what it is
-// told.
-func tell[T any](ctx context.Context, s *Service, name string, at NodePath, in, what any, f func(context.Context, *control.Process) (T, error)) (*Answer[T], error) {
-	if err := s.may(ctx, access.Operator, in); err != nil {
-		return nil, err
+// tell tells one process something, as in says. before is what the audit log has of how
+// the node was.
+func tell[T any](ctx context.Context, s *Service, d deed, in any, before func(context.Context, registry.Node) any, f func(context.Context, *control.Process) (T, error)) (told T, err error) {
+	if err := s.may(ctx, d.role, in); err != nil {
+		return told, err
 	}
-	n, err := s.node(at.ID)
+	n, err := s.node(d.target)
 	if err != nil {
-		return nil, err
+		return told, err
 	}
 	if n.RPC == "" || n.Incarnation == "" {
-		return nil, problem(unreachable, "The node tells no address at which other nodes reach it")
+		return told, problem(unreachable, "The node tells no address at which other nodes reach it")
 	}
-	told, err := do(ctx, s, deed{access.Operator, name, at.ID}, what, "", func(ctx context.Context) (told T, err error) {
+	return do(ctx, s, d, before(ctx, n), "", func(ctx context.Context) (told T, err error) {
 		ctx, cancel := context.WithTimeout(ctx, tellPatience)
 		defer cancel()
 		p, err := control.Dial(s.cfg.Dial, n.RPC, n.Incarnation)
@@ -94,18 +134,17 @@ func tell[T any](ctx context.Context, s *Service, name string, at NodePath, in, 
 		told, err = f(ctx, p)
 		return told, controlProblem(err)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return answer(told), nil
 }
 
 // controlProblem adds what an error of package control means to operators.
 func controlProblem(err error) error {
-	for class, c := range map[error]code{control.ErrRefused: refused, control.ErrReplaced: unreachable, control.ErrUnreachable: unreachable} {
-		if errors.Is(err, class) {
-			return explained{problem(c, err.Error()), err}
-		}
+	switch {
+	case errors.Is(err, control.ErrRefused):
+		return explained{problem(refused, err.Error()), err}
+	case errors.Is(err, control.ErrReplaced):
+		return explained{problem(unreachable, err.Error()), err}
+	case errors.Is(err, control.ErrUnreachable):
+		return explained{problem(unreachable, err.Error()), fmt.Errorf("%w: %w", backend.ErrUnknown, err)}
 	}
 	return err
 }

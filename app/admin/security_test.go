@@ -28,10 +28,10 @@ var roles = map[access.Role][]string{
 	access.Operator: {
 		"put-goods", "delete-goods", "put-topic", "delete-topic", "create-event", "edit-event", "delete-event", "publish-event",
 		"suspend-event", "resume-event", "close-event", "verify-event", "find-orders", "export-orders", "drain-node", "undrain-node",
-		"weigh-node", "unweigh-node", "push-config", "clear-config", "reload-node",
+		"weigh-node", "unweigh-node", "reload-node",
 	},
 	access.Admin: {
-		"publish-config", "delete-config", "rollback-config", "start-rollout", "retarget-rollout", "promote-rollout", "abandon-rollout",
+		"push-config", "clear-config", "publish-config", "delete-config", "rollback-config", "start-rollout", "retarget-rollout", "promote-rollout", "abandon-rollout",
 		"list-users", "add-user", "set-role", "reset-password", "remove-user", "list-tokens", "create-token", "revoke-token",
 		"put-key", "delete-key",
 	},

@@ -13,8 +13,8 @@ type Role string
 // The roles.
 const (
 	Viewer   Role = "viewer"   // sees everything but secrets
-	Operator Role = "operator" // runs sales, drains nodes and pushes to them
-	Admin    Role = "admin"    // changes the cluster config, users, tokens and keys
+	Operator Role = "operator" // runs sales, drains and weighs nodes
+	Admin    Role = "admin"    // changes configs, of the cluster and of single nodes, users, tokens and keys
 )
 
 // Includes reports whether r may do whatever needs the role other.

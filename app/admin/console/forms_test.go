@@ -218,7 +218,7 @@ func TestWhatTheServiceSaysIsBesideItsField(t *testing.T) {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/nodes/n1/"+c.step, http.NoBody)
 		r.SetPathValue("id", "n1")
 		w := httptest.NewRecorder()
-		p := &page{Console: o.console, w: w, r: r, ctx: t.Context(), who: access.Principal{Name: "ann", Role: access.Operator}}
+		p := &page{Console: o.console, w: w, r: r, ctx: t.Context(), who: access.Principal{Name: "ann", Role: access.Admin}}
 		refusal := web.NewProblem(http.StatusUnprocessableEntity, "invalid", "The request is not as it should be")
 		refusal.Faults = []web.Fault{{Where: c.where, What: "it is not as it should be there"}}
 		require.NoError(t, p.changed(refusal, url.Values{c.name: {essay}}, ""))

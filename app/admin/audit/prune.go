@@ -12,11 +12,15 @@ import (
 	"github.com/seed27495941/seckill/backend"
 )
 
-// Retention is how much of the log is kept.
+// Retention is how much of the log is kept. Of refusals that were only noted ([Log.Note])
+// a tenth of Max is, and they are not counted among the others: whoever is refused all the
+// time displaces nothing of what was done.
 type Retention struct {
 	Keep time.Duration // records are deleted when they are older
 	Max  int           // or when there are so many newer ones
 }
+
+func (r Retention) maxRefusals() int { return max(r.Max/10, 1) }
 
 // DefaultRetention is 90 days, and 100,000 records.
 func DefaultRetention() Retention { return Retention{Keep: 90 * 24 * time.Hour, Max: 100_000} }
@@ -59,24 +63,47 @@ func (l *Log) Prune(ctx context.Context, a Action, keep Retention) (Pruned, erro
 	})
 }
 
-// A plan is what is to go: all records up to the last; and of those that are dated in the
-// future, by a clock that was wrong, all that were written before that one was.
+// A written record is one at the revision of its first key that is there.
+type written struct {
+	id       ulid.ULID
+	revision backend.Revision
+	refusal  bool // which was only noted
+}
+
+// A plan is what is to go: all records up to the last of their sort, refusals no later than
+// others; and of those that are dated in the future, by a clock that was wrong, all that
+// were written before that one was.
 type plan struct {
 	Pruned
-	last     ulid.ULID
-	revision backend.Revision // of the last
-	now      ulid.ULID        // after it is the future
+	refusal, other written   // the last ones
+	now            ulid.ULID // after it is the future
 }
 
 func (p *plan) takes(r written) bool {
-	if r.id.Compare(p.now) >= 0 {
-		return r.revision < p.revision
+	last := p.other
+	if r.refusal {
+		last = p.refusal
 	}
-	return r.id.Compare(p.last) <= 0
+	if p.isFuture(r) {
+		return r.revision < last.revision
+	}
+	return r.id.Compare(last.id) <= 0
 }
 
-// add counts a record that is to go.
-func (p *plan) add(r written) {
+func (p *plan) isFuture(r written) bool { return r.id.Compare(p.now) >= 0 }
+
+// end has a record go, with all that are older.
+func (p *plan) end(r written) {
+	if !r.refusal && !p.takes(r) {
+		p.other = r
+	}
+	if p.refusal.id.Compare(r.id) < 0 {
+		p.refusal = r
+	}
+}
+
+// count counts a record that is to go.
+func (p *plan) count(r written) {
 	at := r.id.Timestamp().UTC()
 	if p.Records == 0 || at.Before(p.First) {
 		p.First = at
@@ -92,7 +119,7 @@ func (p *plan) add(r written) {
 func (l *Log) plan(ctx context.Context, buckets []bucket, keep Retention) (*plan, error) {
 	p := &plan{now: firstOf(time.Now().Add(ahead))}
 	oldest := firstOf(time.Now().Add(-keep.Keep))
-	kept := 0
+	room := map[bool]int{false: keep.Max, true: keep.maxRefusals()} // by whether it is for refusals
 	var future []written
 	for _, b := range slices.Backward(buckets) {
 		records, err := l.records(ctx, b)
@@ -101,30 +128,22 @@ func (l *Log) plan(ctx context.Context, buckets []bucket, keep Retention) (*plan
 		}
 		for _, r := range slices.Backward(records) {
 			switch {
-			case r.id.Compare(p.now) >= 0:
+			case p.isFuture(r):
 				future = append(future, r)
-			case kept < keep.Max && r.id.Compare(oldest) >= 0:
-				kept++
+			case room[r.refusal] > 0 && r.id.Compare(oldest) >= 0 && !p.takes(r):
+				room[r.refusal]--
 			default:
-				if p.Records == 0 {
-					p.last, p.revision = r.id, r.revision
-				}
-				p.add(r)
+				p.end(r)
+				p.count(r)
 			}
 		}
 	}
 	for _, r := range future {
 		if p.takes(r) {
-			p.add(r)
+			p.count(r)
 		}
 	}
 	return p, nil
-}
-
-// A written record is one at the revision of its first key that is there.
-type written struct {
-	id       ulid.ULID
-	revision backend.Revision
 }
 
 // records lists those of a bucket, also those of which only the outcome is left.
@@ -132,21 +151,24 @@ func (l *Log) records(ctx context.Context, b bucket) ([]written, error) {
 	entries, _, err := backend.List(ctx, l.store, dir+b.name)
 	var all []written
 	for _, e := range entries {
-		if id, _, err := parseKey(e.Key); err == nil {
-			all = append(all, written{id, e.Revision})
+		id, _, err := parseKey(e.Key)
+		if err != nil || len(all) > 0 && all[len(all)-1].id == id {
+			continue
 		}
+		noted, err := decode[Ending](e)
+		all = append(all, written{id, e.Revision, err == nil && noted.Outcome == Refused})
 	}
-	return slices.CompactFunc(all, func(a, b written) bool { return a.id == b.id }), err
+	return all, err
 }
 
 // delete deletes what is to go.
 func (l *Log) delete(ctx context.Context, buckets []bucket, p *plan) error {
 	for _, b := range buckets {
-		if b.first.Compare(p.last) > 0 && b.name < bucketOf(p.now) {
+		if b.first.Compare(p.refusal.id) > 0 && b.name < bucketOf(p.now) {
 			continue
 		}
 		left, err := l.empty(ctx, b, p)
-		if err == nil && left == 0 && (b.name < bucketOf(p.last) || b.name > bucketOf(p.now)) {
+		if err == nil && left == 0 && (b.name < bucketOf(p.refusal.id) || b.name > bucketOf(p.now)) {
 			err = l.unlist(ctx, b)
 		}
 		if err != nil {

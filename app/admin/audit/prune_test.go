@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -68,6 +69,60 @@ func TestPrune(t *testing.T) {
 		_, err := audit.New(stores.NewMemory().Open(t), audit.Options{}).Prune(t.Context(), prune(), bad)
 		require.ErrorIs(t, err, backend.ErrInvalid)
 	}
+}
+
+// Whoever is refused all the time displaces nothing of what was done.
+func TestRefusalsGoFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := stores.NewMemory().Open(t)
+		l := audit.New(s, audit.Options{})
+		flood := func(n int) {
+			for i := range n {
+				require.NoError(t, l.Note(t.Context(), by("refused", fmt.Sprint(i)), audit.ErrRefused))
+				time.Sleep(time.Minute)
+			}
+		}
+		count := func() (deeds, refusals int) {
+			for _, r := range all(t, l, audit.Query{}) {
+				switch r.Name {
+				case "a":
+					deeds++
+				case "refused":
+					refusals++
+				}
+			}
+			return deeds, refusals
+		}
+		keep := audit.Retention{Keep: 1000 * time.Hour, Max: 40}
+		flood(50)
+		fill(t, l, 20)
+		require.ErrorIs(t, l.Do(t.Context(), by("a", "not so"), nil, func(context.Context) (any, error) { return nil, audit.ErrRefused }), audit.ErrRefused)
+		flood(300)
+		pruned, err := l.Prune(t.Context(), prune(), keep)
+		require.NoError(t, err)
+		assert.Equal(t, 346, pruned.Records)
+		deeds, refusals := count()
+		assert.Equal(t, 21, deeds)
+		assert.Equal(t, 4, refusals)
+		newest := all(t, l, audit.Query{Action: "refused"})
+		assert.Equal(t, []string{"299", "298", "297", "296"}, targets(newest))
+
+		fill(t, l, 60) // so that others have to go, too
+		_, err = l.Prune(t.Context(), prune(), keep)
+		require.NoError(t, err)
+		deeds, refusals = count()
+		assert.Equal(t, 40, deeds)
+		assert.Zero(t, refusals, "they are older than what had to go")
+		_, err = l.Prune(t.Context(), prune(), audit.Retention{Keep: time.Hour, Max: 40})
+		require.NoError(t, err)
+		flood(1)
+		time.Sleep(2 * time.Hour)
+		pruned, err = l.Prune(t.Context(), prune(), audit.Retention{Keep: time.Hour, Max: 40})
+		require.NoError(t, err)
+		assert.Positive(t, pruned.Records)
+		_, refusals = count()
+		assert.Zero(t, refusals, "by age, too")
+	})
 }
 
 // A pruning that ends in between, wherever, is finished by the next.

@@ -82,7 +82,14 @@ func (o *office) samples(s *shop) map[string]func() request {
 		}
 	}
 	onTrial := func(method, path, body string) func() request {
-		return func() request { return send(method, "/v1/config/rollout/"+o.trial()+path, body) }
+		return func() request {
+			id := o.trial()
+			r := send(method, "/v1/config/rollout/"+id+path, body)
+			if method == http.MethodPut {
+				r = r.with("If-Match", o.get("/v1/config/rollout").header.Get("ETag"))
+			}
+			return r
+		}
 	}
 	onKey := func(method, body string) request {
 		key := fresh("notes/n")

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -20,6 +21,7 @@ import (
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/dynconf"
+	"github.com/seed27495941/seckill/recipe/registry"
 )
 
 // recorded is the newest record of an action.
@@ -242,4 +244,33 @@ func TestTheLastAdminIsARefusal(t *testing.T) {
 	assert.Equal(t, audit.Refused, o.recorded("user.remove").Outcome)
 	o.send(http.MethodPut, "/v1/users/the-admin/role", `{"role":"viewer"}`, "").refused(http.StatusConflict, "last_admin")
 	assert.Equal(t, audit.Refused, o.recorded("user.role").Outcome)
+}
+
+// What a node's drain and weight were is what the store had, not what this process has
+// heard of.
+func TestWordsOnNodesAreRecordedFromTheStore(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	s := o.sell("10.0.0.1:8080", `{}`)
+	at := "/v1/nodes/" + s.id
+	deaf := make(chan struct{})
+	hear := sync.OnceFunc(func() { close(deaf) })
+	defer hear()
+	o.faulty.Set(stores.Hooks{Yield: func() { <-deaf }})
+	require.NoError(t, registry.DrainNode(t.Context(), o.store, "", s.id, registry.Drain{By: "eve", Reason: "a disk"}))
+	require.NoError(t, registry.WeighNode(t.Context(), o.store, "", s.id, registry.Weight{Weight: 5, By: "eve"}))
+	o.send(http.MethodPut, at+"/drain", `{"reason":"another"}`, "").is(http.StatusOK)
+	o.send(http.MethodPut, at+"/weight", `{"weight":7}`, "").is(http.StatusOK)
+	o.send(http.MethodDelete, at+"/drain", "", "").is(http.StatusNoContent)
+	o.send(http.MethodDelete, at+"/weight", "", "").is(http.StatusNoContent)
+	o.faulty.Set(stores.Hooks{})
+	hear()
+	for action, want := range map[string]string{
+		"node.drain": `"reason":"a disk"`, "node.weigh": `"weight":5`, "node.undrain": `"reason":"another"`, "node.unweigh": `"weight":7`,
+	} {
+		before := o.recorded(action).Before
+		require.NotNil(t, before, action)
+		assert.Contains(t, string(before.JSON), want)
+	}
+	o.send(http.MethodDelete, at+"/drain", "", "").is(http.StatusNoContent)
+	assert.Nil(t, o.recorded("node.undrain").Before)
 }

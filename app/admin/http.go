@@ -287,7 +287,7 @@ func (a *API) addRollouts() {
 	huma.Register(a, a.operation("get-rollout", http.MethodGet, "/v1/config/rollout", "How the present gray release stands, node by node", reading, also(noSuchRollout)), s.GetRollout)
 	huma.Register(a, made(a.operation("start-rollout", http.MethodPost, "/v1/config/rollout", "Try a config on some of the nodes", changing, sending, editing, also(rolloutOver))), s.StartRollout)
 	advancing := also(noSuchRollout, rolloutOver)
-	huma.Register(a, a.operation("retarget-rollout", http.MethodPut, "/v1/config/rollout/{id}/target", "Change which nodes are on trial", changing, sending, advancing), s.RetargetRollout)
+	huma.Register(a, a.operation("retarget-rollout", http.MethodPut, "/v1/config/rollout/{id}/target", "Change which nodes are on trial", changing, sending, editing, advancing), s.RetargetRollout)
 	huma.Register(a, a.operation("promote-rollout", http.MethodPost, "/v1/config/rollout/{id}/promote", "Publish what is on trial for all nodes", changing, sending, advancing), s.PromoteRollout)
 	huma.Register(a, a.operation("abandon-rollout", http.MethodPost, "/v1/config/rollout/{id}/abandon", "Take what is on trial off all nodes", changing, sending, advancing), s.AbandonRollout)
 }

@@ -243,20 +243,23 @@ func (s *Service) UndrainNode(ctx context.Context, in *NodePath) (*struct{}, err
 	return nil, err
 }
 
-// drained is the drain of a node, nil if there is none: of one that is listed, or was
-// when it was drained. It is for who may do what in says with it.
+// drained is the drain of a node as the store has it, nil if there is none: of one that is
+// listed, or was when it was drained. It is for who may do what in says with it.
 func (s *Service) drained(ctx context.Context, id string, in any) (any, error) {
 	if err := s.may(ctx, access.Operator, in); err != nil {
 		return nil, err
 	}
-	drain, drained := s.directory.Drain(id)
-	if _, listed := s.directory.Node(id); !listed && !drained {
+	_, listed := s.directory.Node(id)
+	drain, err := registry.GetDrain(ctx, s.cfg.Store, "", id)
+	switch {
+	case !listed && (drain == nil && err == nil || errors.Is(err, backend.ErrInvalid)): // what is no id names no node
 		return nil, problem(noSuchNode, s.noNode(id))
-	}
-	if !drained {
+	case err != nil:
+		return nil, s.refuse(err, "")
+	case drain == nil:
 		return nil, nil
 	}
-	return drain, nil
+	return *drain, nil
 }
 
 // WeightInput is a node's part of the requests.
@@ -296,15 +299,18 @@ func (s *Service) UnweighNode(ctx context.Context, in *NodePath) (*struct{}, err
 	return nil, err
 }
 
-// weighed is an operator's weight of a node that is listed, nil if there is none. It is
-// for who may do what in says with it.
+// weighed is an operator's weight of a node that is listed as the store has it, nil if
+// there is none. It is for who may do what in says with it.
 func (s *Service) weighed(ctx context.Context, id string, in any) (any, error) {
 	if err := s.may(ctx, access.Operator, in); err != nil {
 		return nil, err
 	}
-	n, err := s.node(id)
-	if err != nil || n.Weighed == nil {
+	if _, err := s.node(id); err != nil {
 		return nil, err
 	}
-	return *n.Weighed, nil
+	weight, err := registry.GetWeight(ctx, s.cfg.Store, "", id)
+	if err != nil || weight == nil {
+		return nil, s.refuse(err, "")
+	}
+	return *weight, nil
 }

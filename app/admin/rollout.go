@@ -7,6 +7,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/app/web"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/recipe/dynconf"
 	"github.com/seed27495941/seckill/recipe/dynconf/rollout"
@@ -77,7 +78,7 @@ type RolloutState struct {
 }
 
 // GetRollout tells how the present rollout stands, node by node.
-func (s *Service) GetRollout(ctx context.Context, _ *struct{}) (*Answer[RolloutState], error) {
+func (s *Service) GetRollout(ctx context.Context, _ *struct{}) (*Versioned[RolloutState], error) {
 	r, err := s.currentRollout(ctx)
 	if err != nil {
 		return nil, s.refuse(err, noSuchRollout)
@@ -86,7 +87,7 @@ func (s *Service) GetRollout(ctx context.Context, _ *struct{}) (*Answer[RolloutS
 	if err != nil {
 		return nil, err
 	}
-	return answer(RolloutState{r, c}), nil
+	return &Versioned[RolloutState]{etag(r.Revision), RolloutState{r, c}}, nil
 }
 
 // StartInput is a config that is to be tried.
@@ -101,7 +102,7 @@ type StartInput struct {
 }
 
 // StartRollout tries a config on some of the nodes.
-func (s *Service) StartRollout(ctx context.Context, in *StartInput) (*Answer[dynconf.Rollout], error) {
+func (s *Service) StartRollout(ctx context.Context, in *StartInput) (*Versioned[dynconf.Rollout], error) {
 	base, _, err := s.seenConfig(ctx, in.SeenOrNew, in)
 	if err != nil {
 		return nil, err
@@ -121,13 +122,25 @@ type RolloutPath struct {
 // RetargetInput says which nodes are to be on trial.
 type RetargetInput struct {
 	RolloutPath
+	Seen
 	Body dynconf.Target
 }
 
 // RetargetRollout changes which nodes are on trial.
-func (s *Service) RetargetRollout(ctx context.Context, in *RetargetInput) (*Answer[dynconf.Rollout], error) {
+func (s *Service) RetargetRollout(ctx context.Context, in *RetargetInput) (*Versioned[dynconf.Rollout], error) {
+	if err := s.may(ctx, access.Admin, in); err != nil {
+		return nil, err
+	}
+	seen, err := in.revision()
+	if err != nil {
+		return nil, err
+	}
 	return s.advance(ctx, "rollout.retarget", in.RolloutPath, in, func(ctx context.Context) (dynconf.Rollout, error) {
-		return s.cfg.Node.Rollouts().Retarget(ctx, in.ID, in.Body)
+		r, err := s.cfg.Node.Rollouts().Retarget(ctx, in.ID, seen, in.Body)
+		if conflict := (*backend.ConflictError)(nil); errors.As(err, &conflict) {
+			err = explained{stale(conflict.Have), err}
+		}
+		return r, err
 	})
 }
 
@@ -141,7 +154,7 @@ type CommentInput struct {
 
 // PromoteRollout publishes what is on trial for all nodes. It can be repeated after a
 // failure: the value is published once.
-func (s *Service) PromoteRollout(ctx context.Context, in *CommentInput) (*Answer[dynconf.Rollout], error) {
+func (s *Service) PromoteRollout(ctx context.Context, in *CommentInput) (*Versioned[dynconf.Rollout], error) {
 	who, _ := access.FromContext(ctx)
 	return s.advance(ctx, "rollout.promote", in.RolloutPath, in, func(ctx context.Context) (dynconf.Rollout, error) {
 		return s.cfg.Node.Rollouts().Promote(ctx, in.ID, who.Name, in.Body.Comment)
@@ -149,7 +162,7 @@ func (s *Service) PromoteRollout(ctx context.Context, in *CommentInput) (*Answer
 }
 
 // AbandonRollout takes what is on trial off all nodes.
-func (s *Service) AbandonRollout(ctx context.Context, in *CommentInput) (*Answer[dynconf.Rollout], error) {
+func (s *Service) AbandonRollout(ctx context.Context, in *CommentInput) (*Versioned[dynconf.Rollout], error) {
 	return s.advance(ctx, "rollout.abandon", in.RolloutPath, in, func(ctx context.Context) (dynconf.Rollout, error) {
 		return s.cfg.Node.Rollouts().Abandon(ctx, in.ID, in.Body.Comment)
 	})
@@ -157,7 +170,7 @@ func (s *Service) AbandonRollout(ctx context.Context, in *CommentInput) (*Answer
 
 // advance does something with the present rollout, which has to be the one meant, as in
 // says.
-func (s *Service) advance(ctx context.Context, name string, at RolloutPath, in any, f func(context.Context) (dynconf.Rollout, error)) (*Answer[dynconf.Rollout], error) {
+func (s *Service) advance(ctx context.Context, name string, at RolloutPath, in any, f func(context.Context) (dynconf.Rollout, error)) (*Versioned[dynconf.Rollout], error) {
 	if err := s.may(ctx, access.Admin, in); err != nil {
 		return nil, err
 	}
@@ -173,10 +186,10 @@ func (s *Service) advance(ctx context.Context, name string, at RolloutPath, in a
 
 // roll does something with a rollout. That it can't be done any more is no matter of what
 // was seen: it is over, or the config has changed since it began.
-func (s *Service) roll(ctx context.Context, name, target string, before any, f func(context.Context) (dynconf.Rollout, error)) (*Answer[dynconf.Rollout], error) {
+func (s *Service) roll(ctx context.Context, name, target string, before any, f func(context.Context) (dynconf.Rollout, error)) (*Versioned[dynconf.Rollout], error) {
 	r, err := do(ctx, s, deed{access.Admin, name, target}, before, noSuchRollout, func(ctx context.Context) (dynconf.Rollout, error) {
 		r, err := f(ctx)
-		if errors.Is(err, backend.ErrConflict) {
+		if p := (*web.Problem)(nil); errors.Is(err, backend.ErrConflict) && !errors.As(err, &p) {
 			err = explained{problem(rolloutOver, err.Error()), err}
 		}
 		return r, err
@@ -184,5 +197,5 @@ func (s *Service) roll(ctx context.Context, name, target string, before any, f f
 	if err != nil {
 		return nil, err
 	}
-	return answer(r), nil
+	return &Versioned[dynconf.Rollout]{etag(r.Revision), r}, nil
 }

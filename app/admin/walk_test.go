@@ -167,8 +167,14 @@ func TestTheConfigFromAValueToItsRollback(t *testing.T) {
 		assert.Contains(t, back.body, `"low\":1`)
 
 		var rollout dynconf.Rollout
-		o.send(http.MethodPost, "/v1/config/rollout", trial, back.header.Get("ETag")).read(http.StatusCreated, &rollout)
-		o.send(http.MethodPut, "/v1/config/rollout/"+rollout.ID+"/target", `{"percent":100}`, "").is(http.StatusOK)
+		begun := o.send(http.MethodPost, "/v1/config/rollout", trial, back.header.Get("ETag")).read(http.StatusCreated, &rollout)
+		target := "/v1/config/rollout/" + rollout.ID + "/target"
+		o.send(http.MethodPut, target, `{"percent":70}`, "").refused(http.StatusPreconditionRequired, "precondition_required")
+		wider := o.send(http.MethodPut, target, `{"percent":70}`, begun.header.Get("ETag")).is(http.StatusOK)
+		assert.Equal(t, wider.header.Get("ETag"), o.get("/v1/config/rollout").header.Get("ETag"))
+		late := o.send(http.MethodPut, target, `{"percent":30}`, begun.header.Get("ETag")).refused(http.StatusPreconditionFailed, "changed")
+		assert.Equal(t, wider.header.Get("ETag"), late.header.Get("ETag"), "somebody else was faster")
+		o.send(http.MethodPut, target, `{"percent":100}`, wider.header.Get("ETag")).is(http.StatusOK)
 		o.send(http.MethodPost, "/v1/config/rollout/"+rollout.ID+"/promote", `{"comment":"good"}`, "").read(http.StatusOK, &rollout)
 		assert.Equal(t, dynconf.Promoted, rollout.State)
 		var c admin.ConfigState

@@ -102,7 +102,9 @@ func (config *configCommand) advance(p *program, method, step string, body any, 
 		if err := confirm(ctx, now.Rollout); err != nil {
 			return err
 		}
-		if a, err = r.Do(ctx, client.Request{Method: method, Path: client.Path("v1", "config", "rollout", now.Rollout.ID, step), Body: body}); err != nil {
+		if a, err = r.Do(ctx, client.Request{
+			Method: method, Path: client.Path("v1", "config", "rollout", now.Rollout.ID, step), Body: body, IfMatch: a.ETag,
+		}); err != nil {
 			return err
 		}
 		return show(r, a, r.rollout)

@@ -41,6 +41,8 @@ type Rollout struct {
 	// what those said that have failed so far.
 	MaxFailures int               `json:"maxFailures"`
 	Failures    map[string]string `json:"failures,omitempty"` // by node
+
+	Revision backend.Revision `json:"-"` // of the record
 }
 
 // A Target says which nodes a rollout selects: of those that have all of the
@@ -113,6 +115,7 @@ func DecodeRollout(e backend.Entry) (Rollout, error) {
 	if err != nil {
 		return Rollout{}, fmt.Errorf("%q: %w", e.Key, err)
 	}
+	r.Revision = e.Revision
 	return r, nil
 }
 

@@ -35,14 +35,14 @@ type Drain struct {
 // undrained the node meanwhile. After ErrUnknown look whether it is drained; one
 // that is not may yet become so as long as the key does not exist.
 func DrainNode(ctx context.Context, s backend.Store, dir, id string, d Drain) error {
-	key, have, err := getWord(ctx, s, dir, id, drainKey)
+	have, err := getWord(ctx, s, dir, id, drainKey)
 	if err != nil {
 		return err
 	}
 	if d.Since.IsZero() {
 		d.Since = time.Now().UTC().Truncate(time.Second)
 	}
-	_, err = backend.PutJSON(ctx, s, key, d, backend.If(key, have))
+	_, err = backend.PutJSON(ctx, s, have.Key, d, backend.If(have.Key, have.Revision))
 	return err
 }
 
@@ -50,29 +50,39 @@ func DrainNode(ctx context.Context, s backend.Store, dir, id string, d Drain) er
 // drained. Errors: those of [backend.Store.Delete], ErrConflict if somebody
 // else drained it anew meanwhile.
 func UndrainNode(ctx context.Context, s backend.Store, dir, id string) error {
-	key, have, err := getWord(ctx, s, dir, id, drainKey)
-	if err != nil || have == 0 {
+	have, err := getWord(ctx, s, dir, id, drainKey)
+	if err != nil || have.Revision == 0 {
 		return err
 	}
-	return s.Delete(ctx, key, backend.If(key, have))
+	return s.Delete(ctx, have.Key, backend.If(have.Key, have.Revision))
 }
 
-// getWord finds the key of an operator's word on a node, and its revision, 0 if there is
-// none.
-func getWord(ctx context.Context, s backend.Store, dir, id, word string) (string, backend.Revision, error) {
+// GetDrain reads the drain of a node with an id, listed or not, nil if there is none: what
+// the store has now, whatever a directory has heard of. Errors: ErrInvalid, and those of
+// [backend.Store.Get].
+func GetDrain(ctx context.Context, s backend.Store, dir, id string) (*Drain, error) {
+	e, err := getWord(ctx, s, dir, id, drainKey)
+	if err != nil || e.Revision == 0 {
+		return nil, err
+	}
+	d := readDrain(e.Value)
+	return &d, nil
+}
+
+// getWord reads an operator's word on a node, of revision 0 if there is none.
+func getWord(ctx context.Context, s backend.Store, dir, id, word string) (backend.Entry, error) {
 	dir, err := completeDir(dir)
 	if err != nil {
-		return "", 0, err
+		return backend.Entry{}, err
 	}
 	if err := checkID(id); err != nil {
-		return "", 0, err
+		return backend.Entry{}, err
 	}
-	key := dir + id + word
-	e, err := s.Get(ctx, key)
+	e, err := s.Get(ctx, dir+id+word)
 	if errors.Is(err, backend.ErrNotFound) {
 		err = nil
 	}
-	return key, e.Revision, err
+	return e, err
 }
 
 // readDrain makes what it can of a drain's value.

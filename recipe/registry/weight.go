@@ -37,25 +37,39 @@ func WeighNode(ctx context.Context, s backend.Store, dir, id string, w Weight) e
 	if err := w.Validate(); err != nil {
 		return err
 	}
-	key, have, err := getWord(ctx, s, dir, id, weightKey)
+	have, err := getWord(ctx, s, dir, id, weightKey)
 	if err != nil {
 		return err
 	}
 	if w.Since.IsZero() {
 		w.Since = time.Now().UTC().Truncate(time.Second)
 	}
-	_, err = backend.PutJSON(ctx, s, key, w, backend.If(key, have))
+	_, err = backend.PutJSON(ctx, s, have.Key, w, backend.If(have.Key, have.Revision))
 	return err
 }
 
 // UnweighNode gives a node its own weight back. It is no error if it had no other.
 // Errors: as of [UndrainNode].
 func UnweighNode(ctx context.Context, s backend.Store, dir, id string) error {
-	key, have, err := getWord(ctx, s, dir, id, weightKey)
-	if err != nil || have == 0 {
+	have, err := getWord(ctx, s, dir, id, weightKey)
+	if err != nil || have.Revision == 0 {
 		return err
 	}
-	return s.Delete(ctx, key, backend.If(key, have))
+	return s.Delete(ctx, have.Key, backend.If(have.Key, have.Revision))
+}
+
+// GetWeight reads an operator's weight of a node with an id, as [GetDrain] does. One that
+// can't be read counts for nothing, and is nil.
+func GetWeight(ctx context.Context, s backend.Store, dir, id string) (*Weight, error) {
+	e, err := getWord(ctx, s, dir, id, weightKey)
+	if err != nil || e.Revision == 0 {
+		return nil, err
+	}
+	w, unreadable := readWeight(e)
+	if unreadable != nil {
+		return nil, nil //nolint:nilerr,nilnil // nodes and directories say so
+	}
+	return &w, nil
 }
 
 // readWeight reads a weight: unlike a drain, one that can't be read says nothing.

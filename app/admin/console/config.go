@@ -310,6 +310,7 @@ func (p *page) deleteConfig() error {
 
 type rolloutPage struct {
 	Rollout *dynconf.Rollout
+	ETag    string // of the rollout
 	OnTrial bool
 	Diff    diff
 	Nodes   []rolloutNode
@@ -374,7 +375,7 @@ func (p *page) lookAtRollout(ctx context.Context) (rolloutPage, error) {
 		return rolloutPage{}, nil
 	}
 	r := answer.Body.Rollout
-	page := rolloutPage{Rollout: &r, OnTrial: r.State == dynconf.Trial, Labels: typedLabels(r.Labels)}
+	page := rolloutPage{Rollout: &r, ETag: answer.ETag, OnTrial: r.State == dynconf.Trial, Labels: typedLabels(r.Labels)}
 	now, err := p.cfg.Service.GetConfig(ctx, nil)
 	if err != nil {
 		return page, err
@@ -460,7 +461,7 @@ func (p *page) retargetRollout() error {
 	if err != nil {
 		return err
 	}
-	in := &admin.RetargetInput{RolloutPath: admin.RolloutPath{ID: form.Get("id")}}
+	in := &admin.RetargetInput{RolloutPath: admin.RolloutPath{ID: form.Get("id")}, Seen: seen(form)}
 	if in.Body.Percent, err = share(form); err == nil {
 		in.Body.Labels, err = labels(form.Get("labels"))
 	}
@@ -487,7 +488,7 @@ func (p *page) abandonRollout() error {
 	return p.endRollout("It is taken off all nodes.", p.cfg.Service.AbandonRollout)
 }
 
-func (p *page) endRollout(done string, end func(context.Context, *admin.CommentInput) (*admin.Answer[dynconf.Rollout], error)) error {
+func (p *page) endRollout(done string, end func(context.Context, *admin.CommentInput) (*admin.Versioned[dynconf.Rollout], error)) error {
 	form, err := p.form()
 	if err != nil {
 		return err

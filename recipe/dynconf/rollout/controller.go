@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -130,13 +131,19 @@ func (c *Controller) Current(ctx context.Context) (dynconf.Rollout, error) {
 	return dynconf.DecodeRollout(e)
 }
 
-// Retarget changes which nodes are on trial: a greater share adds nodes, a
-// smaller one takes some of them off. Errors: ErrConflict if the rollout is over,
-// ErrNotFound if it is not the present one, and as of Start.
-func (c *Controller) Retarget(ctx context.Context, id string, target dynconf.Target) (dynconf.Rollout, error) {
+// Retarget changes which nodes are on trial, on the condition that the rollout is as it
+// was seen, at that revision: a greater share adds nodes, a smaller one takes some of
+// them off. Errors: ErrConflict if the rollout is over, with the revision that it has if it
+// has changed to something else, ErrNotFound if it is not the present one, and as of Start.
+func (c *Controller) Retarget(ctx context.Context, id string, seen backend.Revision, target dynconf.Target) (dynconf.Rollout, error) {
 	return c.modify(ctx, id, func(r *dynconf.Rollout) error {
-		if r.State != dynconf.Trial {
+		switch {
+		case r.State != dynconf.Trial:
 			return over(*r)
+		case r.Percent == target.Percent && maps.Equal(r.Labels, target.Labels):
+			return errAsWanted
+		case r.Revision != seen:
+			return &backend.ConflictError{Key: dynconf.RolloutKey(c.cfg.Key), Want: seen, Have: r.Revision}
 		}
 		r.Target = target
 		if err := r.Check(); err != nil {
@@ -236,13 +243,16 @@ func (c *Controller) modify(ctx context.Context, id string, change func(*dynconf
 func (c *Controller) write(ctx context.Context, change func(*dynconf.Rollout) error, opts ...backend.PutOption) (dynconf.Rollout, error) {
 	var now dynconf.Rollout
 	once := func() error {
-		_, err := backend.Modify(ctx, c.cfg.Store, dynconf.RolloutKey(c.cfg.Key), func(e backend.Entry) ([]byte, error) {
+		revision, err := backend.Modify(ctx, c.cfg.Store, dynconf.RolloutKey(c.cfg.Key), func(e backend.Entry) ([]byte, error) {
 			now, _ = dynconf.DecodeRollout(e)
 			if err := change(&now); err != nil {
 				return nil, err
 			}
 			return encode(now)
 		}, opts...)
+		if err == nil {
+			now.Revision = revision
+		}
 		return err
 	}
 	err := once()

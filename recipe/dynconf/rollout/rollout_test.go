@@ -196,7 +196,7 @@ func TestByShareAndAbandoned(t *testing.T) {
 		before := map[string]bool{}
 		for _, percent := range []float64{25, 50, 100} {
 			var err error
-			r, err = o.Retarget(t.Context(), r.ID, dynconf.Target{Percent: percent})
+			r, err = o.Retarget(t.Context(), r.ID, r.Revision, dynconf.Target{Percent: percent})
 			require.NoError(t, err)
 			selected := 0
 			for _, m := range members {
@@ -212,8 +212,15 @@ func TestByShareAndAbandoned(t *testing.T) {
 			c := o.awaitConsistency(t, nodes, 0)
 			assert.Equal(t, selected, c.OnTrial)
 		}
-		_, err := o.Retarget(t.Context(), r.ID, dynconf.Target{})
+		_, err := o.Retarget(t.Context(), r.ID, r.Revision, dynconf.Target{})
 		require.ErrorIs(t, err, backend.ErrInvalid)
+		_, err = o.Retarget(t.Context(), r.ID, r.Revision-1, dynconf.Target{Percent: 10})
+		var conflict *backend.ConflictError
+		require.ErrorAs(t, err, &conflict, "somebody else has changed it since it was seen")
+		assert.Equal(t, r.Revision, conflict.Have)
+		again, err := o.Retarget(t.Context(), r.ID, r.Revision-1, dynconf.Target{Percent: 100})
+		require.NoError(t, err, "it is so already")
+		assert.Equal(t, r, again)
 
 		for range 2 {
 			_, err = o.Abandon(t.Context(), r.ID, "slower")
@@ -226,7 +233,7 @@ func TestByShareAndAbandoned(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, dynconf.Abandoned, r.State)
 		assert.Equal(t, "slower", r.Reason)
-		_, err = o.Retarget(t.Context(), r.ID, all())
+		_, err = o.Retarget(t.Context(), r.ID, r.Revision, all())
 		require.ErrorIs(t, err, backend.ErrConflict)
 		_, err = o.Promote(t.Context(), r.ID, "bob", "")
 		require.ErrorIs(t, err, backend.ErrConflict)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/seed27495941/seckill/app/admin"
 	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/admin/audit"
+	"github.com/seed27495941/seckill/app/admin/client"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
@@ -273,4 +275,38 @@ func TestWordsOnNodesAreRecordedFromTheStore(t *testing.T) {
 	}
 	o.send(http.MethodDelete, at+"/drain", "", "").is(http.StatusNoContent)
 	assert.Nil(t, o.recorded("node.undrain").Before)
+}
+
+// A record says which request it was, and how it came.
+func TestRecordsNameTheRequest(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	put := request{method: http.MethodPut, path: "/v1/goods/g", body: goods, as: access.Operator}.with("If-None-Match", "*")
+	a := o.do(put.with("X-Request-Id", "walk-1")).is(http.StatusOK)
+	assert.Equal(t, "walk-1", a.header.Get("X-Request-Id"))
+	r := o.recorded("goods.put")
+	assert.Equal(t, "walk-1", r.RequestID)
+	assert.Equal(t, audit.ViaToken, r.Via)
+	a = o.do(put.with("X-Request-Id", "not one")).refused(http.StatusPreconditionFailed, "changed")
+	given := a.header.Get("X-Request-Id")
+	assert.Len(t, given, 26)
+	assert.Equal(t, given, o.recorded("goods.put").RequestID)
+	a = o.do(put.by(access.Viewer)).refused(http.StatusForbidden, "forbidden")
+	assert.Equal(t, a.header.Get("X-Request-Id"), o.recorded("access.refused").RequestID)
+
+	login := request{method: http.MethodPost, path: "/v1/login", body: o.credentials()}
+	a = o.do(login).is(http.StatusOK)
+	r = o.recorded("session.begin")
+	assert.Equal(t, a.header.Get("X-Request-Id"), r.RequestID)
+	assert.Equal(t, audit.ViaSession, r.Via)
+
+	server := httptest.NewServer(o.handler)
+	t.Cleanup(server.Close)
+	typing := must[*client.Client](t)(client.New(client.Config{Base: server.URL, Token: o.tokens[access.Operator]}))
+	_, err := typing.Do(t.Context(), client.Request{Method: http.MethodPut, Path: "/v1/goods/h", IfMatch: "*", Body: json.RawMessage(goods)})
+	require.NoError(t, err)
+	r = o.recorded("goods.put")
+	assert.Equal(t, "h", r.Target)
+	assert.Equal(t, audit.ViaCLI, r.Via)
+	assert.Equal(t, "tests", r.TokenName)
+	assert.NotEmpty(t, r.RequestID)
 }

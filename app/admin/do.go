@@ -65,9 +65,10 @@ func (s *Service) allow(ctx context.Context, role access.Role) error {
 // action is what the audit log is told.
 func action(ctx context.Context, d deed) audit.Action {
 	who, _ := access.FromContext(ctx)
+	via, id := access.Came(ctx)
 	return audit.Action{
-		Name: d.name, Target: d.target, Actor: who.Name, Via: audit.Via(who.Via), Token: who.Token, TokenName: who.TokenName,
-		Remote: from(ctx).remote,
+		Name: d.name, Target: d.target, Actor: who.Name, Via: via, Token: who.Token, TokenName: who.TokenName,
+		Remote: from(ctx).remote, RequestID: id,
 	}
 }
 

@@ -162,7 +162,7 @@ func (g *Gate) Guard(route Route, next http.Handler) http.Handler {
 	}
 	return http.HandlerFunc(func(to http.ResponseWriter, from *http.Request) {
 		w := &writer{ResponseWriter: to, began: time.Now()}
-		w.id = giveID(to.Header(), from.Header)
+		w.id = web.GiveRequestID(to.Header(), from.Header)
 		defer g.access.over(w, from, route.Pattern)
 		r := &Request{Request: from, Kind: route.Kind, Event: eventOf(route.Kind, from)}
 		if refusal := g.pass(stations, r); refusal != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/figures"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/app/web"
 	"github.com/seed27495941/seckill/internal/stores"
 )
 
@@ -821,7 +822,7 @@ func TestRequestIDs(t *testing.T) {
 			r.Header.Set("X-Request-Id", given)
 			told := h.do(r).Header().Get("X-Request-Id")
 			assert.Equal(t, taken, told == given, "%q", given)
-			assert.True(t, isID(told))
+			assert.True(t, web.IsRequestID(told))
 		}
 	}
 	first := h.ask(Public, now).Header()

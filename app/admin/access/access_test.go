@@ -397,6 +397,8 @@ func TestWrongAndUnknownAreTheSame(t *testing.T) {
 			got := (&browser{remote: nextAddress()}).do(a, http.MethodPost, "/login", "name", strings.ReplaceAll(name, "\x00", "%00"), "password", "wrong")
 			assert.Equal(t, before+1, a.hasher.Computed(), name)
 			assert.Equal(t, http.StatusUnauthorized, got.code, name)
+			assert.Regexp(t, `^[A-Z0-9]{26}$`, got.header.Get("X-Request-Id"), "which has nothing to do with the name")
+			got.header.Del("X-Request-Id")
 			if i == 0 {
 				first = got
 			}

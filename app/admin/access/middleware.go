@@ -7,6 +7,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/seed27495941/seckill/app/admin/audit"
 	"github.com/seed27495941/seckill/app/web"
 )
 
@@ -17,6 +18,8 @@ type caller struct {
 	proof     proof
 	principal *Principal
 	problem   *web.Problem
+	requestID string
+	typed     bool // on a command line, as its client says
 }
 
 type callerKey struct{}
@@ -38,19 +41,38 @@ func FromContext(ctx context.Context) (Principal, bool) {
 	return *p, true
 }
 
+// Came says how a request that Authenticate has seen came, for the audit log.
+func Came(ctx context.Context) (via audit.Via, requestID string) {
+	by := callerOf(ctx)
+	switch {
+	case by.typed:
+		via = audit.ViaCLI
+	case by.principal != nil:
+		via = audit.Via(by.principal.Via)
+	default:
+		via = audit.ViaSession // which somebody wants to begin
+	}
+	return via, by.requestID
+}
+
 // OverTLS reports whether a request that Authenticate has seen came over TLS: here, or at a
 // proxy on this machine that says so. The session's cookie goes by the same.
 func OverTLS(ctx context.Context) bool { return callerOf(ctx).client.secure }
 
 // Authenticate finds out who sends each request, by its token (Authorization: Bearer)
-// or its session. It refuses nobody: there are pages for strangers. Who may go where
-// is for [Require] and [Operation], which go by what it has found.
+// or its session, and gives it an id. It refuses nobody: there are pages for strangers. Who
+// may go where is for [Require] and [Operation], which go by what it has found.
 func (a *Access) Authenticate(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		by := a.callerOf(r)
+		by.requestID, by.typed = web.GiveRequestID(w.Header(), r.Header), r.UserAgent() == commandLine
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, by)))
 	})
 }
+
+// commandLine is what the program seckill calls itself (client.Agent). Others could as well:
+// it tells records apart, and allows nothing.
+const commandLine = "seckill-cli"
 
 func (a *Access) callerOf(r *http.Request) caller {
 	by := caller{client: clientOf(r)}

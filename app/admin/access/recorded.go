@@ -57,7 +57,8 @@ func (a *Access) recordRefusal(ctx context.Context, name, typed, why string) {
 }
 
 func action(ctx context.Context, name, actor, target string) audit.Action {
-	return audit.Action{Name: name, Target: target, Actor: actor, Via: audit.ViaSession, Remote: callerOf(ctx).client.address}
+	via, id := Came(ctx)
+	return audit.Action{Name: name, Target: target, Actor: actor, Via: via, Remote: callerOf(ctx).client.address, RequestID: id}
 }
 
 // records bounds how many refused logins the audit log gets from this process: the oldest

@@ -18,9 +18,9 @@ type Via string
 
 // The ways there are.
 const (
-	ViaSession Via = "session" // the console, after a login
+	ViaSession Via = "session" // the console, or the API after a login
 	ViaToken   Via = "token"   // the API, with a token
-	ViaCLI     Via = "cli"     // the command line
+	ViaCLI     Via = "cli"     // the command line, with either
 	ViaJob     Via = "job"     // nobody: the cluster itself
 )
 
@@ -33,7 +33,7 @@ type Action struct {
 	Token     string `json:"token,omitempty"`     // id of the token, if via one
 	TokenName string `json:"tokenName,omitempty"` // what that is for
 	Remote    string `json:"remote,omitempty"`    // address of the client
-	RequestID string `json:"requestId,omitempty"` // as in the access log
+	RequestID string `json:"requestId,omitempty"` // as the answer had it, in X-Request-Id
 }
 
 // maxText bounds the texts of a record, in bytes: anybody may send long ones.

@@ -33,6 +33,9 @@ const (
 	// patience is how long an answer may take.
 	patience = time.Minute
 
+	// Agent is what requests say who makes them: the audit log tells them apart by it.
+	Agent = "seckill-cli"
+
 	// maxAnswer bounds one, in bytes.
 	maxAnswer = 64 << 20
 )
@@ -258,6 +261,7 @@ func (c *Client) request(ctx context.Context, r Request) (*http.Request, error) 
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
+	request.Header.Set("User-Agent", Agent)
 	if r.Body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

@@ -1,4 +1,4 @@
-package gate
+package web
 
 import (
 	"crypto/rand"
@@ -10,19 +10,19 @@ const (
 	longestID = 64
 )
 
-// giveID gives a request the id that it brings along, or a new one, and tells it in the
-// answer.
-func giveID(answer, request http.Header) string {
+// GiveRequestID gives a request the id that it brings along, or a new one, and tells it in
+// the answer.
+func GiveRequestID(answer, request http.Header) string {
 	id := request.Get(idHeader)
-	if !isID(id) {
+	if !IsRequestID(id) {
 		id = rand.Text()
 	}
 	answer[idHeader] = []string{id}
 	return id
 }
 
-// isID reports whether an id of others' can go into a log as it is.
-func isID(id string) bool {
+// IsRequestID reports whether an id of others' can go into a log as it is.
+func IsRequestID(id string) bool {
 	for _, c := range []byte(id) {
 		switch {
 		case '0' <= c && c <= '9', 'A' <= c && c <= 'Z', 'a' <= c && c <= 'z', c == '.', c == '_', c == '-':

@@ -45,7 +45,7 @@ func (c *ordersList) Run(orders *ordersCommand, p *program) error {
 		}
 	}
 	return orders.run(p, c.outputFlag.Output, func(ctx context.Context, r remote) error {
-		a, err := r.get(ctx, "/v1/orders", q)
+		a, err := r.Do(ctx, client.Request{Method: http.MethodGet, Path: "/v1/orders", Query: q, Slow: true})
 		if err != nil {
 			return err
 		}

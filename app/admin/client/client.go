@@ -33,6 +33,9 @@ const (
 	// patience is how long an answer may take.
 	patience = time.Minute
 
+	// slow is how long that of a slow request may: longer than the service lets it take.
+	slow = 7 * time.Minute
+
 	// Agent is what requests say who makes them: the audit log tells them apart by it.
 	Agent = "seckill-cli"
 
@@ -118,6 +121,9 @@ type Request struct {
 	Query  url.Values
 	Body   any // to be sent as JSON, unless it is nil
 
+	// Slow says that the answer may take minutes: the service reads much for it.
+	Slow bool
+
 	// IfMatch is the ETag of what is changed, "*" to make what is not there yet, "" for
 	// what has none.
 	IfMatch string
@@ -176,7 +182,7 @@ func (e *Error) Error() string {
 	return text.String() + " (" + e.Code + ")"
 }
 
-// Do asks, and waits for the answer, a minute at most. Errors: *[Error] for a refusal;
+// Do asks, and waits for the answer, a minute at most, or seven if that is Slow. Errors: *[Error] for a refusal;
 // backend.ErrUnavailable if nothing was sent; backend.ErrUnknown if no answer came to
 // what changes something: it may have been done.
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
@@ -184,7 +190,11 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	response, err := c.http.Do(request)
+	patient := c.http
+	if r.Slow {
+		patient.Timeout = slow
+	}
+	response, err := patient.Do(request)
 	if err != nil {
 		return Answer{}, c.lost(r, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -59,6 +60,33 @@ func TestRefusalsAreToldApart(t *testing.T) {
 	_, err = ask(t, http.MethodGet, cut)
 	require.ErrorContains(t, err, "does not answer")
 	require.NotErrorIs(t, err, backend.ErrUnknown)
+}
+
+// A client waits for as long as the service may take: minutes, where it reads much.
+func TestSlowAnswersAreWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, err := New(Config{Base: "http://127.0.0.1:8081"})
+		require.NoError(t, err)
+		c.http.Transport = late(6 * time.Minute)
+		_, err = c.Do(t.Context(), Request{Method: http.MethodGet, Path: "/v1/orders", Slow: true})
+		require.NoError(t, err)
+		began := time.Now()
+		_, err = c.Do(t.Context(), Request{Method: http.MethodGet, Path: "/v1/events"})
+		require.ErrorContains(t, err, "does not answer")
+		assert.Equal(t, time.Minute, time.Since(began))
+	})
+}
+
+// late answers after a time.
+type late time.Duration
+
+func (l late) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	case <-time.After(time.Duration(l)):
+		return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody, Request: r}, nil
+	}
 }
 
 // What is streamed is there to its end, or it is an error.

@@ -61,6 +61,7 @@ type Service struct {
 	meter     meter
 	examiner  examiner
 	searches  *searches
+	reads     chan struct{} // of the orders of a sale, that go on
 	warned    warned
 	refusals  *limit.Users // that are recorded, by who was refused
 
@@ -88,6 +89,7 @@ func New(cfg Config) (*Service, error) {
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		searches: newSearches(),
+		reads:    make(chan struct{}, maxReads),
 		draining: make(chan struct{}),
 	}, nil
 }

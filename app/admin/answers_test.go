@@ -437,6 +437,11 @@ func (o *office) particular(s *shop, samples map[string]func() request, try func
 		try(get(path)).refused(http.StatusUnprocessableEntity, "invalid")
 	}
 	o.searching(func() { try(samples["list-keys"]()).refused(http.StatusTooManyRequests, "throttled") })
+	o.reading(o.closed(), func() {
+		for _, id := range []string{"verify-event", "find-orders", "export-orders"} {
+			try(samples[id]()).refused(http.StatusServiceUnavailable, "busy")
+		}
+	})
 	missing := map[string]string{
 		"goods": "/v1/goods" + none, "topic": "/v1/topics" + none, "event": "/v1/events" + none,
 	}

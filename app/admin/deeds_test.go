@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -309,4 +310,58 @@ func TestRecordsNameTheRequest(t *testing.T) {
 	assert.Equal(t, audit.ViaCLI, r.Via)
 	assert.Equal(t, "tests", r.TokenName)
 	assert.NotEmpty(t, r.RequestID)
+}
+
+// reading calls f while as many read the orders of an event as may.
+func (o *office) reading(e event.Event, f func()) {
+	o.Helper()
+	at := "/v1/events/" + e.ID.String()
+	reads := []request{
+		{method: http.MethodGet, path: at + "/orders", as: access.Operator}, {method: http.MethodPost, path: at + "/verify", as: access.Admin},
+		{method: http.MethodGet, path: "/v1/orders?event=" + e.ID.String(), as: access.Operator}, {method: http.MethodGet, path: at + "/orders?format=ndjson", as: access.Admin},
+	}
+	begun, release := make(chan struct{}), make(chan struct{})
+	left := int64(len(reads))
+	o.faulty.Set(stores.Hooks{Watch: func(prefix string) error {
+		if strings.HasPrefix(prefix, record.SaleDir(e.ID)) && atomic.AddInt64(&left, -1) >= 0 {
+			begun <- struct{}{}
+			<-release
+		}
+		return nil
+	}})
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer o.faulty.Set(stores.Hooks{})
+	defer close(release)
+	for _, r := range reads {
+		q := o.make(r)
+		all.Go(func() {
+			w := httptest.NewRecorder()
+			o.handler.ServeHTTP(w, q)
+			assert.Equal(o, http.StatusOK, w.Code, w.Body.String())
+		})
+		<-begun
+	}
+	f()
+}
+
+// The orders of sales are read by few at once: each costs memory here and the store's time.
+func TestFewReadSalesAtOnce(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	e := o.closed()
+	find := request{method: http.MethodGet, path: "/v1/orders?event=" + e.ID.String(), as: access.Operator}
+	exports := request{method: http.MethodGet, path: "/v1/events/" + e.ID.String() + "/orders", as: access.Admin}
+	o.reading(e, func() {
+		for _, r := range []request{find, exports, {method: http.MethodPost, path: "/v1/events/" + e.ID.String() + "/verify", as: access.Admin}} {
+			a := o.do(r).refused(http.StatusServiceUnavailable, "busy")
+			assert.Equal(t, "5", a.header.Get("Retry-After"))
+		}
+		o.do(find.by(access.Viewer)).refused(http.StatusForbidden, "forbidden")
+		o.get("/v1/events").is(http.StatusOK)
+	})
+	for range 5 { // none of the turns is lost
+		o.do(find).is(http.StatusOK)
+		o.do(find.at("/v1/orders?order=x")).refused(http.StatusUnprocessableEntity, "invalid")
+		o.do(exports).is(http.StatusOK)
+	}
 }

@@ -233,6 +233,11 @@ func (s *Service) VerifyEvent(ctx context.Context, in *EventPath) (*Answer[Verif
 	if err != nil {
 		return nil, err
 	}
+	end, err := s.turn()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	report, err := verify.Check(ctx, s.cfg.Store, id, nil)
 	if err != nil {
 		return nil, s.refuse(err, noSuchEvent)

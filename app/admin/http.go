@@ -22,7 +22,7 @@ import (
 const maxBody = 256 << 10
 
 // slow is how long an operation may take that reads much: server's timeouts are for
-// others.
+// others. Package client waits a little longer.
 const slow = 6 * time.Minute
 
 // An API is the service over HTTP.
@@ -173,7 +173,7 @@ func (a *API) addEvents() {
 		huma.Register(a, op, step.do(s))
 	}
 	huma.Register(a, a.operation("get-figures", http.MethodGet, "/v1/events/{id}/figures", "How an open sale stands, approximately", reading, also(noSuchEvent, notLive)), s.LiveFigures)
-	verify := a.operation("verify-event", http.MethodPost, "/v1/events/{id}/verify", "Hold a sale against its rules, by what the store has of it", reading, also(forbidden, noSuchEvent))
+	verify := a.operation("verify-event", http.MethodPost, "/v1/events/{id}/verify", "Hold a sale against its rules, by what the store has of it", reading, also(forbidden, noSuchEvent, busy))
 	verify.Middlewares = huma.Middlewares{patient}
 	huma.Register(a, verify, s.VerifyEvent)
 	a.addStream()
@@ -237,11 +237,11 @@ func idParam(doc string) *huma.Param {
 }
 
 func (a *API) addOrders() {
-	find := a.operation("find-orders", http.MethodGet, "/v1/orders", "Search orders: of an event, of a buyer, or one by its id", reading, also(forbidden, invalid, noSuchEvent, noOrders, unreadable))
+	find := a.operation("find-orders", http.MethodGet, "/v1/orders", "Search orders: of an event, of a buyer, or one by its id", reading, also(forbidden, invalid, noSuchEvent, noOrders, unreadable, busy))
 	find.Middlewares = huma.Middlewares{patient}
 	huma.Register(a, find, a.s.FindOrders)
 
-	op := a.operation("export-orders", http.MethodGet, "/v1/events/{id}/orders", "The orders of a sale, as they stand, as a file", reading, also(forbidden, full, invalid, noSuchEvent, noOrders, unreadable))
+	op := a.operation("export-orders", http.MethodGet, "/v1/events/{id}/orders", "The orders of a sale, as they stand, as a file", reading, also(forbidden, full, invalid, noSuchEvent, noOrders, unreadable, busy))
 	op.Description = "It is streamed, slot after slot. One that can't be read to its end is cut off: the connection ends without the end of the body."
 	text := &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
 	op.Responses["200"] = &huma.Response{Description: "All orders", Content: map[string]*huma.MediaType{"text/csv; charset=utf-8": text, "application/x-ndjson": text}}

@@ -20,6 +20,21 @@ import (
 	"github.com/seed27495941/seckill/backend"
 )
 
+// maxReads bounds how many read the orders of sales at once: each has those of a slot in
+// memory, or of a whole sale, and costs the store as much.
+const maxReads = 4
+
+// turn takes one of the turns to read the orders of sales, which has to be ended. Nobody
+// waits for one: the next page and the next person would queue behind.
+func (s *Service) turn() (end func(), err error) {
+	select {
+	case s.reads <- struct{}{}:
+		return func() { <-s.reads }, nil
+	default:
+		return nil, problem(busy, "").With("Retry-After", "5")
+	}
+}
+
 // OrdersQuery asks for orders: of an event, of a buyer, or one by its id.
 type OrdersQuery struct {
 	Page
@@ -42,8 +57,12 @@ func (s *Service) FindOrders(ctx context.Context, in *OrdersQuery) (*Answer[Orde
 	if err := s.may(ctx, access.Operator, in); err != nil {
 		return nil, err
 	}
+	end, err := s.turn()
+	if err != nil {
+		return nil, err
+	}
+	defer end()
 	search := search{service: s, in: *in}
-	var err error
 	switch {
 	case in.Order != "":
 		err = search.one(ctx)
@@ -182,6 +201,12 @@ func (s *Service) export(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
+	end, err := s.turn()
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+	defer end()
 	media := map[export.Format]string{export.CSV: "text/csv; charset=utf-8", export.NDJSON: "application/x-ndjson"}[format]
 	begun := false
 	_, err = do(ctx, s, deed{access.Operator, "orders.export", e.ID.String()}, nil, noSuchEvent, func(ctx context.Context) (exported, error) {

@@ -43,6 +43,7 @@ const (
 	exists          code = "exists"
 	lastAdmin       code = "last_admin"
 	throttled       code = "throttled"
+	busy            code = "busy"
 	mustChange      code = "must_change_password"
 	notFound        code = "not_found"
 	unreadable      code = "unreadable"
@@ -83,6 +84,7 @@ var meanings = map[code]meaning{
 	exists:          {http.StatusConflict, "There is a user of that name"},
 	lastAdmin:       {http.StatusConflict, "This is the last admin"},
 	throttled:       {http.StatusTooManyRequests, "Too many attempts: try again later"},
+	busy:            {http.StatusServiceUnavailable, "This process reads the orders of as many sales as it can at once; nothing was done: try again in a few seconds"},
 	mustChange:      {http.StatusForbidden, "The password was for one use: change it first"},
 	notFound:        {http.StatusNotFound, "There is no such user or token"},
 	unreadable:      {http.StatusConflict, "What the store has there can't be read"},

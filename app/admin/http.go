@@ -48,9 +48,14 @@ func NewAPI(s *Service) *API {
 }
 
 // Handler is the API behind everything that keeps strangers out: whoever sends a request
-// to anything but what is open to strangers has to be known.
+// to anything but what is open to strangers has to be known. Browsers take no answer for
+// anything but what it says it is.
 func (a *API) Handler() http.Handler {
-	return access.CrossOrigin(a.s.cfg.Access.Authenticate(Remember(Guard(a))))
+	guarded := access.CrossOrigin(a.s.cfg.Access.Authenticate(Remember(Guard(a))))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		guarded.ServeHTTP(w, r)
+	})
 }
 
 // open is what strangers may ask for: load balancers do, and browsers before the login.

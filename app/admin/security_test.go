@@ -1,8 +1,11 @@
 package admin_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -12,6 +15,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/admin"
 	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/admin/audit"
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/internal/stores"
 )
@@ -192,4 +196,40 @@ func TestSecretsAreNotTold(t *testing.T) {
 	for _, secret := range o.secrets {
 		assert.NotContains(t, o.log.String(), secret)
 	}
+}
+
+// What looks like a script is refused, or kept as the text that it is: nothing that is
+// answered is a page, in whatever field it was sent.
+func TestScriptsStayText(t *testing.T) {
+	o := open(t, stores.NewMemory())
+	s := o.sell("10.0.0.1:8080", `{}`)
+	const evil = `"><script>alert(1)</script><img src=x onerror=alert(1)>`
+	quoted := string(must[[]byte](t)(json.Marshal(evil)))
+	harmless := func(r request) {
+		t.Helper()
+		a := o.do(r)
+		assert.Less(t, a.status, 500, r.path)
+		if a.body != "" {
+			assert.Regexp(t, `json|text/csv`, a.header.Get("Content-Type"), r.path)
+		}
+		assert.Equal(t, "nosniff", a.header.Get("X-Content-Type-Options"), r.path)
+	}
+	text := regexp.MustCompile(`:"[^"\\]*"`)
+	for id, sample := range o.samples(s) {
+		if id == "login" || id == "change-password" {
+			continue // nobody is told what was typed there: TestWhoComesAndGoesIsRecorded
+		}
+		good := sample()
+		for _, at := range text.FindAllStringIndex(good.body, -1) {
+			harmless(sample().saying(good.body[:at[0]+1] + quoted + good.body[at[1]:]))
+		}
+		path, query, _ := strings.Cut(good.path, "?")
+		harmless(good.at(path + "?" + query + "&after=" + url.QueryEscape(evil) + "&comment=" + url.QueryEscape(evil)))
+		harmless(good.at(path + "/" + url.PathEscape(evil)))
+	}
+	var log admin.AuditList
+	o.get("/v1/audit?limit=500").read(http.StatusOK, &log)
+	assert.True(t, slices.ContainsFunc(log.Records, func(r audit.Record) bool { return r.After != nil && strings.Contains(string(r.After.JSON), "onerror") }), "some of it was kept")
+	harmless(request{method: http.MethodGet, path: "/v1/audit?limit=500", as: access.Viewer})
+	harmless(request{method: http.MethodGet, path: "/v1/" + url.PathEscape(evil)})
 }

@@ -75,9 +75,9 @@ type Config struct {
 	Identity  Identity        // nil: nobody can be told from others
 	Blacklist *blacklist.List // nil: nobody is on it
 	Events    Events
-	SoldOut   func(event ulid.ULID) bool          // orders for it take little from the store; nil: none is
+	SoldOut   func(event ulid.ULID) bool           // orders for it take little from the store; nil: none is
 	CPU       func() (all, own float64, err error) // as [breaker.Config] has it
-	Cluster   settings.Cluster                    // in force at first
+	Cluster   settings.Cluster                     // in force at first
 	Log       *slog.Logger
 
 	// Refused is told of each order that a check has refused, by its name; nil: nobody is.

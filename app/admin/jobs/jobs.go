@@ -272,7 +272,7 @@ func (d *duty) once(ctx context.Context, j job) (result, error) {
 	case err != nil:
 		return result{}, err
 	case doubt != nil:
-		return result{text: "nothing is done by a clock that is in doubt", problems: doubt, next: time.Now().Add(often)}, nil
+		return result{text: "nothing is done by a clock that is in doubt", problems: doubt, next: time.Now().Add(often)}, nil //nolint:nilerr // that is told as a problem
 	}
 	return j.run(ctx)
 }

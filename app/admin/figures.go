@@ -33,7 +33,7 @@ type Live struct {
 	Event     string        `json:"event"`
 	Status    record.Status `json:"status" enum:"online,offline,closing"`
 	Total     int64         `json:"total" doc:"Units there are"`
-	Held      int64         `json:"held" doc:"Units in orders, pending and paid"`
+	Held      int64         `json:"held" doc:"Units in orders, pending and paid. Of a slot that was never heard of it is all that was granted: unless all is sold out, it is no more than that while at is 0001-01-01"`
 	Remaining int64         `json:"remaining"`
 	SoldOut   bool          `json:"soldOut"`
 
@@ -53,9 +53,13 @@ type LiveSlot struct {
 	Node    string    `json:"node,omitempty" doc:"The id of the node that is"`
 	Epoch   uint64    `json:"epoch"`
 	Granted int64     `json:"granted" doc:"Units, from the pool"`
-	Held    int64     `json:"held" doc:"Of these in orders"`
+	Held    int64     `json:"held" doc:"Of these in orders; all of them if at is left out, for there may be as many"`
 	At      time.Time `json:"at,omitzero" doc:"When the owner last said so"`
 }
+
+// AtMost reports whether no more is known than how many units may be in orders: the owner of
+// a slot was never heard, so that all that was granted to the slot counts as held.
+func (l Live) AtMost() bool { return l.At.IsZero() && !l.SoldOut }
 
 // LiveFigures tells how an open sale stands.
 func (s *Service) LiveFigures(ctx context.Context, in *EventPath) (*Answer[Live], error) {
@@ -76,11 +80,21 @@ func (s *Service) live(ctx context.Context, at EventPath) (Live, error) {
 	case record.StatusDraft, record.StatusPublishing, record.StatusClosed, record.StatusArchived:
 		return Live{}, problem(notLive, "The event is "+string(e.Status))
 	}
-	f, ok := s.cfg.Figures.Figures(e.ID)
+	live, ok := s.Figures(e.ID)
 	if !ok {
 		return Live{}, problem(unavailable, "Nothing was heard of the sale yet")
 	}
-	return s.show(e.ID, f), nil
+	return live, nil
+}
+
+// Figures tells how an open sale stands without asking the store; false if nothing is known
+// of it.
+func (s *Service) Figures(id ulid.ULID) (Live, bool) {
+	f, ok := s.cfg.Figures.Figures(id)
+	if !ok {
+		return Live{}, false
+	}
+	return s.show(id, f), true
 }
 
 func (s *Service) show(id ulid.ULID, f sale.Figures) Live {
@@ -161,11 +175,10 @@ func (s *Service) look(before Live) (Live, bool) {
 	if err != nil {
 		return before, false
 	}
-	f, ok := s.cfg.Figures.Figures(id)
-	if !ok {
-		return before, false
+	if now, ok := s.Figures(id); ok {
+		return now, true
 	}
-	return s.show(id, f), true
+	return before, false
 }
 
 // A Moment is how many units were in orders at a time.

@@ -299,7 +299,11 @@ func (r remote) figures(a client.Answer) error {
 	if f.SoldOut {
 		out = ", sold out"
 	}
-	err := r.line("\nordered: %d of %d units, %d left%s, %.1f a second", f.Held, f.Total, f.Remaining, out, f.UnitsPerSecond)
+	ordered := fmt.Sprintf("%d of %d units, %d left%s, %.1f a second", f.Held, f.Total, f.Remaining, out, f.UnitsPerSecond)
+	if f.AtMost() {
+		ordered = fmt.Sprintf("at most %d of %d units, at least %d left; not every slot's owner has been heard", f.Held, f.Total, f.Remaining)
+	}
+	err := r.line("\nordered: %s", ordered)
 	if len(f.Refusals) > 0 {
 		var reasons []string
 		for _, reason := range slices.Sorted(maps.Keys(f.Refusals)) {
@@ -309,8 +313,12 @@ func (r remote) figures(a client.Answer) error {
 	}
 	var rows [][]string
 	for _, s := range f.Slots {
+		held := "-"
+		if !s.At.IsZero() {
+			held = number(s.Held)
+		}
 		rows = append(rows, []string{
-			strconv.Itoa(s.Slot), cmp.Or(s.Node, s.Owner), strconv.FormatUint(s.Epoch, 10), number(s.Granted), number(s.Held), moment(s.At),
+			strconv.Itoa(s.Slot), cmp.Or(s.Node, s.Owner), strconv.FormatUint(s.Epoch, 10), number(s.Granted), held, moment(s.At),
 		})
 	}
 	return errors.Join(err, r.line(""), r.table("SLOT OWNER EPOCH GRANTED HELD TOLD", rows))

@@ -41,6 +41,8 @@ type storeHealth struct {
 type saleRow struct {
 	ID, Title       string
 	Phase           string
+	Known           bool // the rest is; and AtMost as on the sale's page
+	AtMost          bool
 	Sold, Remaining int64
 	Rate            float64
 	Closes          time.Time
@@ -124,12 +126,10 @@ func (p *page) runningSales(ctx context.Context) ([]saleRow, error) {
 		if e.Status != record.StatusOnline && e.Status != record.StatusOffline {
 			continue
 		}
-		row := saleRow{ID: e.ID.String(), Title: e.Title, Closes: e.Window.Closes, Remaining: e.Total}
-		live, err := p.cfg.Service.LiveFigures(ctx, &admin.EventPath{ID: row.ID})
-		if err == nil {
-			row.Sold, row.Remaining, row.Rate = live.Body.Held, live.Body.Remaining, live.Body.UnitsPerSecond
-		}
-		row.Phase = phase(e, err == nil && live.Body.SoldOut, time.Now())
+		row := saleRow{ID: e.ID.String(), Title: e.Title, Closes: e.Window.Closes}
+		f, known := p.cfg.Service.Figures(e.ID)
+		row.Known, row.AtMost, row.Sold, row.Remaining, row.Rate = known, f.AtMost(), f.Held, f.Remaining, f.UnitsPerSecond
+		row.Phase = phase(e, f.SoldOut, time.Now())
 		rows = append(rows, row)
 	}
 	return rows, nil

@@ -2,7 +2,6 @@ package console
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/figures"
 	"github.com/seed27495941/seckill/app/sale/record"
-	"github.com/seed27495941/seckill/app/web"
 )
 
 // A salePage is an event, with how its sale stands.
@@ -21,7 +19,7 @@ type salePage struct {
 	Live  bool // the sale is open: there are figures, or will be
 
 	Known                  bool // something was heard
-	Heard                  bool // of all slots: what is sold is not merely what could be
+	AtMost                 bool // not of all slots: what is sold is merely what could be
 	Sold, Remaining, Total int64
 	Rate                   float64
 	Slots                  []admin.LiveSlot
@@ -109,7 +107,7 @@ func (p *page) saleLive() error {
 		if n.parts["sale-status"], err = p.views.part("sale", "event-status", s.Phase); err != nil {
 			return news{}, err
 		}
-		if s.Heard {
+		if s.Known && !s.AtMost {
 			var points []point
 			if !begun {
 				points, begun = s.course(p.cfg.Service.Course(s.Event.ID)), true
@@ -145,22 +143,16 @@ func (p *page) lookAtSale(ctx context.Context) (salePage, error) {
 		s.Live = true
 	case record.StatusDraft, record.StatusClosed, record.StatusArchived:
 	}
-	live, err := p.cfg.Service.LiveFigures(ctx, &admin.EventPath{ID: e.Body.ID.String()})
-	var problem *web.Problem
-	switch {
-	case errors.As(err, &problem): // nothing is known yet
-	case err != nil:
-		return salePage{}, err
-	default:
-		f := live.Body
-		s.Known, s.Sold, s.Remaining, s.Total, s.Rate, s.Slots = true, f.Held, f.Remaining, f.Total, f.UnitsPerSecond, f.Slots
+	f, known := p.cfg.Service.Figures(e.Body.ID)
+	if s.Known = known && s.Live; s.Known {
+		s.AtMost, s.Sold, s.Remaining, s.Total, s.Rate, s.Slots = f.AtMost(), f.Held, f.Remaining, f.Total, f.UnitsPerSecond, f.Slots
 		s.Refusals, s.Refused = refusalsOf(f.Refusals)
 		s.RefusedRate = f.RefusalsPerSecond
-		if s.Heard = !f.At.IsZero(); s.Heard {
+		if !f.At.IsZero() {
 			age := time.Since(f.At)
 			s.Stale, s.Staleness = age > figuresAge, roughly(age)
 		}
 	}
-	s.Phase = phase(e.Body, s.Known && live.Body.SoldOut, time.Now())
+	s.Phase = phase(e.Body, f.SoldOut, time.Now())
 	return s, nil
 }

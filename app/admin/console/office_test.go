@@ -37,6 +37,9 @@ type office struct {
 	store   backend.Store
 	node    *node.Node
 	console *Console
+	access  *access.Access
+	desk    *sale.Desk
+	self    ulid.ULID // the desk's incarnation, which is not listed
 	handler http.Handler
 	tokens  map[access.Role]string
 }
@@ -53,7 +56,7 @@ func open(t *testing.T) *office {
 	t.Helper()
 	memory := stores.NewMemory()
 	silent := slog.New(slog.DiscardHandler)
-	o := &office{T: t, store: memory.Open(t), tokens: map[access.Role]string{}}
+	o := &office{T: t, store: memory.Open(t), self: ulid.Make(), tokens: map[access.Role]string{}}
 	loaded := must[settings.Settings](t)(settings.Load(settings.Sources{}))
 	o.node = must[*node.Node](t)(node.New(node.Config{
 		Store: o.store, Backend: "memory", Version: "v1", Defaults: loaded.Config, Log: silent, Level: new(slog.LevelVar),
@@ -67,12 +70,13 @@ func open(t *testing.T) *office {
 	}))
 	dial := must[func(string) (*grpc.ClientConn, error)](t)(peer.NewDialer(credential.TLS{}))
 	desk := sale.New(sale.Config{
-		Store: o.store, Directory: o.node.Directory(), Incarnation: ulid.Make(), Valid: func() bool { return true }, Dial: dial, Logger: silent,
+		Store: o.store, Directory: o.node.Directory(), Incarnation: o.self, Valid: func() bool { return true }, Dial: dial, Logger: silent,
 	})
 	service := must[*admin.Service](t)(admin.New(admin.Config{
 		Version: "v1", Store: o.store, Node: o.node, Figures: desk, Access: who, Dial: dial, Log: silent, Audit: record,
 	}))
 	o.console = must[*Console](t)(New(Config{Service: service, Access: who, Log: silent}))
+	o.access, o.desk = who, desk
 	o.handler = who.Authenticate(admin.Remember(o.console))
 	for _, run := range []func(context.Context) error{who.Run, o.node.Run, desk.Run, service.Run} {
 		stores.Start(t, run)

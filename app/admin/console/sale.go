@@ -91,10 +91,9 @@ func (p *page) sale() error {
 	return p.show(http.StatusOK, "sale", s.Event.Title, s, options...)
 }
 
-// saleLive tells a page what is new. The first points are those of the last minutes: a page
-// that is opened late, or was out of touch, has the same curve as others.
+// saleLive tells a page what is new. Each stream begins with the points of the last minutes:
+// a page that is opened late, or was out of touch, has the same curve as others.
 func (p *page) saleLive() error {
-	begun := false
 	return p.stream(func(ctx context.Context) (news, error) {
 		s, err := p.lookAtSale(ctx)
 		if err != nil {
@@ -108,22 +107,22 @@ func (p *page) saleLive() error {
 			return news{}, err
 		}
 		if s.Known && !s.AtMost {
-			var points []point
-			if !begun {
-				points, begun = s.course(p.cfg.Service.Course(s.Event.ID)), true
-			}
-			points = append(points, point{time.Now().UnixMilli(), s.Sold, s.Remaining, s.Total})
-			n.point = points
+			now := time.Now()
+			n.point = &point{now.UnixMilli(), s.Sold, s.Remaining, s.Total}
+			n.course = func() []point { return s.course(p.cfg.Service.Course(s.Event.ID), now) }
 		}
 		n.over = !s.Live
 		return n, nil
 	})
 }
 
-// course is how the sale went, as points of its curve.
-func (s salePage) course(moments []admin.Moment) []point {
+// course is how the sale went before a time, as points of its curve.
+func (s salePage) course(moments []admin.Moment, until time.Time) []point {
 	points := make([]point, 0, len(moments)+1)
 	for _, m := range moments {
+		if !m.At.Before(until) {
+			break
+		}
 		points = append(points, point{m.At.UnixMilli(), m.Held, s.Total - m.Held, s.Total})
 	}
 	return points

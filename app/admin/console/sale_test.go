@@ -45,13 +45,13 @@ func TestTheCurveBeginsBeforeThePageWasOpened(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_000)
 	s := salePage{Total: 10}
 	assert.Equal(t, []point{{1_700_000_000_000, 3, 7, 10}, {1_700_000_001_000, 4, 6, 10}},
-		s.course([]admin.Moment{{At: at, Held: 3}, {At: at.Add(time.Second), Held: 4}}))
+		s.course([]admin.Moment{{At: at, Held: 3}, {At: at.Add(time.Second), Held: 4}, {At: at.Add(2 * time.Second), Held: 5}}, at.Add(2*time.Second)))
 }
 
 // publish has an event of so many units sell in two slots, which nobody owns.
 func (o *office) publish(title string, total string) (at string) {
 	o.Helper()
-	w := o.post("/events/new", "title", title, "sku", "D", "price", "1", "currency", "EUR", "opens", "2026-01-01T20:00:00", "closes", "2096-01-01T21:00:00",
+	w := o.post("/events/new", "title", title, "sku", "D", "price", "1", "currency", "EUR", "opens", "1999-01-01T20:00:00", "closes", "2096-01-01T21:00:00",
 		"total", total, "perUser", "1", "payWithin", "60", "slots", "2")
 	require.Equal(o, http.StatusSeeOther, w.Code, w.Body)
 	at = w.Header().Get("Location")

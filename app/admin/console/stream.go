@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// lookEvery is how often a stream looks whether something is new.
+	// lookEvery is how long a stream waits before it looks again whether something is new.
 	lookEvery = time.Second
 
 	// beatEvery is how often it says that it is there, whatever is new: the script takes
@@ -61,15 +61,16 @@ func (s *streams) end(user string) {
 // A news is what a page is told: parts of it to be replaced, by their ids, and points of
 // its curve.
 type news struct {
-	parts map[string]string
-	point any  // those of the curve; nil: none
-	over  bool // there will be no more
-	made  time.Time
+	parts  map[string]string
+	point  *point         // nil: none
+	course func() []point // those before it, for streams that were told none yet
+	over   bool           // there will be no more
+	made   time.Time
 }
 
 // shared are the looks that go on. All streams of a page, for users who see the same of
-// it, share one: the store is read once in lookEvery, however many look, and not at all when
-// nobody does. The zero value has none.
+// it, share one: the store is read no more often than for one of them, however many look, and
+// not at all when nobody does. The zero value has none.
 type shared struct {
 	mu sync.Mutex
 	of map[string]*sharedLook // by page and role
@@ -79,7 +80,6 @@ type shared struct {
 type sharedLook struct {
 	streams int           // that share it; held under shared.mu
 	turn    chan struct{} // has room for who looks; the rest is that one's
-	began   time.Time
 	last    news
 	err     error
 }
@@ -110,21 +110,29 @@ func (s *shared) leave(key string) {
 }
 
 // fresh is for how long what was seen is not looked at again: a little less than
-// lookEvery, or a ticker that is early would find nothing new.
+// lookEvery, or a timer that is early would find nothing new. It counts from the end of a
+// look: those who waited for one that took long would each begin another.
 const fresh = lookEvery * 9 / 10
 
-// see returns what was seen just now, by this stream or another one.
-func (l *sharedLook) see(ctx context.Context, look func() (news, error)) (news, error) {
-	select {
-	case l.turn <- struct{}{}:
-		defer func() { <-l.turn }()
-	case <-ctx.Done():
-		return news{}, context.Cause(ctx)
+// see returns what was seen just now, by this stream or another one. It calls say, which
+// tells the page that it is not forgotten, with each beat while it waits for another one's
+// look, and before its own.
+func (l *sharedLook) see(ctx context.Context, beat <-chan time.Time, say func(), look func() (news, error)) (news, error) {
+	for mine := false; !mine; {
+		select {
+		case l.turn <- struct{}{}:
+			mine = true
+		case <-beat:
+			say()
+		case <-ctx.Done():
+			return news{}, context.Cause(ctx)
+		}
 	}
-	if now := time.Now(); now.Sub(l.began) >= fresh {
-		l.began = now
+	defer func() { <-l.turn }()
+	if time.Since(l.last.made) >= fresh {
+		say()
 		l.last, l.err = look()
-		l.last.made = now
+		l.last.made = time.Now()
 	}
 	return l.last, l.err
 }
@@ -142,34 +150,44 @@ func (p *page) stream(look func(ctx context.Context) (news, error)) error {
 	seen := p.shared.join(key)
 	defer p.shared.leave(key)
 	to := web.NewStream(p.w)
-	glance, beat := time.NewTicker(lookEvery), time.NewTicker(beatEvery)
+	glance, beat := time.NewTimer(lookEvery), time.NewTicker(beatEvery)
 	defer glance.Stop()
 	defer beat.Stop()
-	told, last := map[string]string{}, time.Time{}
-	for ok := to.Begin(); ok; {
-		n, err := seen.see(p.r.Context(), func() (news, error) { return p.look(look) })
+	told, last, drawn := map[string]string{}, time.Time{}, false
+	ok := to.Begin()
+	say := func() { ok = ok && to.Event("beat", nil) }
+	for ok {
+		n, err := seen.see(p.r.Context(), beat.C, say, func() (news, error) { return p.look(look) })
 		if err != nil {
 			return nil // the page says that it is told nothing, and comes back
 		}
 		if fresh := changes(told, n.parts); len(fresh) > 0 {
-			ok = to.Event("parts", fresh)
+			ok = ok && to.Event("parts", fresh)
 		}
 		if n.point != nil && n.made.After(last) {
-			ok = ok && to.Event("point", n.point)
+			points := []point{*n.point}
+			if !drawn {
+				points, drawn = append(n.course(), points...), true
+			}
+			ok = ok && to.Event("point", points)
 		}
 		last = n.made
 		if n.over {
 			to.Event("over", nil)
 			return nil
 		}
-		select {
-		case <-p.r.Context().Done():
-			return nil
-		case <-p.cfg.Service.Draining():
-			return nil
-		case <-beat.C:
-			ok = ok && to.Event("beat", nil)
-		case <-glance.C:
+		glance.Reset(lookEvery)
+		for due := false; !due; {
+			select {
+			case <-p.r.Context().Done():
+				return nil
+			case <-p.cfg.Service.Draining():
+				return nil
+			case <-beat.C:
+				say()
+			case <-glance.C:
+				due = true
+			}
 		}
 		ok = ok && p.cfg.Access.Still(p.r.Context(), access.Viewer)
 	}

@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -41,6 +42,7 @@ type Console struct {
 	views   views
 	streams streams
 	shared  shared
+	pages   *http.ServeMux
 	handler http.Handler
 }
 
@@ -56,8 +58,8 @@ func New(cfg Config) (*Console, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Console{cfg: cfg, views: v}
 	mux := http.NewServeMux()
+	c := &Console{cfg: cfg, views: v, pages: mux}
 	mux.Handle("GET /static/{file}", http.StripPrefix("/static/", http.FileServerFS(static)))
 	mux.Handle("GET /static/", c.handle(notHere)) // a directory is not listed
 	c.routes(mux)
@@ -190,6 +192,13 @@ func (c *Console) routes(mux *http.ServeMux) {
 		mux.Handle(pattern, c.handle(forKnown(h)))
 	}
 	mux.Handle("/", c.handle(forKnown(notHere)))
+}
+
+// isPage reports whether there is a page at a path, to be looked at and not only to be sent
+// a form.
+func (c *Console) isPage(at string) bool {
+	_, pattern := c.pages.Handler(&http.Request{Method: http.MethodGet, URL: &url.URL{Path: at}})
+	return strings.HasPrefix(pattern, http.MethodGet+" ")
 }
 
 func notHere(*page) error {

@@ -111,7 +111,7 @@ func TestWhatWasTypedOutlivesTheSession(t *testing.T) {
 	form := url.Values{"id": {"g"}, "title": {essay}, "etag": {`"7"`}}
 	w := o.do(sent{path: "/goods/new", form: form})
 	assert.Equal(t, http.StatusUnauthorized, w.Code)
-	assert.NotContains(t, o.kept(w, essay), "etag")
+	assert.NotContains(t, o.kept(w, essay), "kept-etag", "nobody has typed it")
 	w = o.do(sent{path: "/goods/new", form: form, as: access.Viewer})
 	assert.Equal(t, http.StatusForbidden, w.Code)
 	o.kept(w, essay)
@@ -120,6 +120,111 @@ func TestWhatWasTypedOutlivesTheSession(t *testing.T) {
 	assert.NotContains(t, w.Body.String(), "essay", "another origin does not fill pages of this one")
 	w = o.do(sent{path: "/nowhere", form: url.Values{"password": {"the secret"}, "old": {"the secret"}, "new": {"the secret"}}})
 	assert.NotContains(t, w.Body.String(), "the secret")
+}
+
+// forward is where a page leads by one of its links.
+func forward(t *testing.T, w *httptest.ResponseRecorder, text string) string {
+	t.Helper()
+	found := regexp.MustCompile(`href="([^"]*)"[^>]*>` + text).FindStringSubmatch(w.Body.String())
+	require.NotNil(t, found, "%s: %s", text, w.Body)
+	return html.UnescapeString(found[1])
+}
+
+// No page of the console leads to the address of a form, where there is no page.
+func TestWhereAFormWasThereIsAWayBack(t *testing.T) {
+	o := open(t)
+	o.list("n1")
+	o.goods("g")
+	event := o.publish("Teapot", "1")
+	require.Equal(t, http.StatusSeeOther, o.post("/topics/new", "id", "t", "title", "T").Code)
+	require.Equal(t, http.StatusSeeOther, o.post("/key", "key", "notes/k", "value", "v").Code)
+	for at, from := range map[string][]string{
+		"/config/publish": {"/config/review", "/config"}, "/config/edit": {"/config/review", "/config"}, "/config/review": {"/config", "/config"},
+		"/config/rollback": {"/config/history/1?x=y", "/config/history/1?x=y"}, "/config/rollout/start": {"/config/rollout/start", "/config/rollout"},
+		"/config/rollout/retarget": {"/config/rollout", "/config/rollout"}, "/config/rollout/promote": {"", "/config/rollout"},
+		"/nodes/n1/push": {"/nodes/n1/push", "/nodes/n1"}, "/nodes/n1/drain": {"", "/nodes/n1"}, "/nodes/n1/undrain": {"/nodes", "/nodes"},
+		"/blacklist": {"/blacklist", "/blacklist"}, "/goods/g": {"/goods/g", "/goods/g"}, "/goods/new": {"", "/goods"}, "/topics/t/delete": {"", "/topics/t"},
+		"/key": {"/key?key=notes%2Fk", "/key?key=notes%2Fk"}, "/key/delete": {"", "/key"},
+		event + "/publish": {event + "/publish", event + "/publish"}, event + "/edit": {"", event}, event + "/verify": {"", event},
+		"/users": {"/users", "/users"}, "/users/the-viewer/role": {"/users", "/users"}, "/users/the-viewer/remove": {"", "/users"}, "/tokens": {"/users", "/users"},
+		"/nowhere/else": {"https://evil.example/events", "/"}, "/nowhere": {"//events", "/"},
+	} {
+		referer := from[0]
+		if strings.HasPrefix(referer, "/") && !strings.HasPrefix(referer, "//") {
+			referer = "http://example.com" + referer
+		}
+		header := map[string]string{"Referer": referer}
+		w := o.do(sent{path: at, form: url.Values{"x": {"y"}}, header: header})
+		require.Equal(t, http.StatusUnauthorized, w.Code, at)
+		login := must[*url.URL](t)(url.Parse(forward(t, w, "Log in")))
+		assert.Equal(t, from[1], login.Query().Get("next"), at)
+		w = o.failing(at, url.Values{"x": {"y"}}, header)
+		require.Equal(t, http.StatusServiceUnavailable, w.Code, at)
+		assert.Equal(t, from[1], forward(t, w, "Back to where it was"), at)
+		if from[1] != "/config/history/1?x=y" { // a version that is not there
+			back := o.get(from[1])
+			assert.Less(t, back.Code, 400, "%s leads to %s", at, from[1])
+		}
+	}
+	w := o.post("/nodes/n1/weight", "weight", "heavy")
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	require.Equal(t, http.StatusSeeOther, o.post("/config/publish", "value", `{"logLevel":"warn"}`, "comment", "c").Code)
+	require.Equal(t, http.StatusSeeOther, o.post("/config/rollout/start", "value", `{"logLevel":"error"}`, "percent", "10", "maxFailures", "0", "comment", "c", "etag", o.etag("/config")).Code)
+	w = o.post("/config/rollout/retarget", "percent", "many")
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code)
+	assert.Equal(t, "/config/rollout", forward(t, w, "load the page again"))
+	assert.Equal(t, "/events?after=x", forward(t, o.failing("/events?after=x", nil, nil), "Try again"))
+}
+
+// failing asks for a page, or sends a form, while the store does not answer.
+func (o *office) failing(at string, form url.Values, header map[string]string) *httptest.ResponseRecorder {
+	o.Helper()
+	last := o.handler
+	defer func() { o.handler = last }()
+	o.handler = o.access.Authenticate(o.console.handle(func(p *page) error {
+		_, _ = p.form()
+		return web.NewProblem(http.StatusServiceUnavailable, "unavailable", "The store does not answer")
+	}))
+	return o.do(sent{path: at, form: form, as: access.Admin, header: header})
+}
+
+// What could not be done can be sent again as it was typed, where that does nothing twice.
+func TestAFormCanBeSentAgain(t *testing.T) {
+	o := open(t)
+	replays := func(w *httptest.ResponseRecorder) (form url.Values, ok bool) {
+		body := w.Body.String()
+		_, body, ok = strings.Cut(body, `<form method="post" action="/goods/g" class="again">`)
+		form = url.Values{}
+		for _, field := range regexp.MustCompile(`(?s)name="([^"]*)" value="([^"]*)"`).FindAllStringSubmatch(strings.SplitN(body, "</form>", 2)[0], -1) {
+			form.Add(field[1], html.UnescapeString(field[2]))
+		}
+		return form, ok
+	}
+	typed := url.Values{"etag": {o.goods("g")}, "sku": {"S"}, "title": {"Kettle"}, "description": {essay}}
+	for name, w := range map[string]*httptest.ResponseRecorder{
+		"the session has ended":     o.do(sent{path: "/goods/g", form: typed}),
+		"the store does not answer": o.failing("/goods/g", typed, nil),
+	} {
+		form, ok := replays(w)
+		require.True(t, ok, name)
+		assert.Equal(t, typed, form, name)
+	}
+	form, _ := replays(o.failing("/goods/g", typed, nil))
+	require.Equal(t, http.StatusSeeOther, o.do(sent{path: "/goods/g", form: form, as: access.Admin}).Code)
+	assert.Contains(t, o.get("/goods/g").Body.String(), "Kettle")
+	w := o.do(sent{path: "/goods/g", form: form, as: access.Admin})
+	assert.Equal(t, http.StatusPreconditionFailed, w.Code, "it was done already")
+
+	typed.Del("etag")
+	_, ok := replays(o.do(sent{path: "/goods/g", form: typed}))
+	assert.True(t, ok, "nothing was done for who is not logged in")
+	_, ok = replays(o.failing("/goods/g", typed, nil))
+	assert.False(t, ok, "it may have been done")
+	typed.Set("password", "the secret")
+	_, ok = replays(o.do(sent{path: "/goods/g", form: typed}))
+	assert.False(t, ok, "a password is not sent back")
+	_, ok = replays(o.do(sent{path: "/goods/g", form: typed, as: access.Viewer}))
+	assert.False(t, ok, "who may not do it may not the next time")
 }
 
 // Of what changed people are told the revisions, and not the headers of a protocol that

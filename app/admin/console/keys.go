@@ -60,7 +60,11 @@ func (p *page) readKey(key string) (keyPage, error) {
 func folderOf(key string) string { return key[:strings.LastIndexByte(key, '/')+1] }
 
 func (p *page) key() error {
-	k, err := p.readKey(p.r.URL.Query().Get("key"))
+	at := p.r.URL.Query().Get("key")
+	if at == "" {
+		return p.onward("/keys")
+	}
+	k, err := p.readKey(at)
 	if err != nil {
 		return err
 	}

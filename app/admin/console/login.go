@@ -49,12 +49,17 @@ func (p *page) toldWhen(problem *web.Problem) option {
 
 // onward sends the browser to a page of the console, and nowhere else.
 func (p *page) onward(to string) error {
-	if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, `\`) || strings.ContainsFunc(to, unicode.IsControl) {
-		to = "/"
-	}
-	p.w.Header().Set("Location", to)
+	p.w.Header().Set("Location", local(to))
 	p.w.WriteHeader(http.StatusSeeOther)
 	return nil
+}
+
+// local is an address if it is one of the console, else that of its first page.
+func local(to string) string {
+	if !strings.HasPrefix(to, "/") || strings.HasPrefix(to, "//") || strings.Contains(to, `\`) || strings.ContainsFunc(to, unicode.IsControl) {
+		return "/"
+	}
+	return to
 }
 
 func (p *page) logout() error {

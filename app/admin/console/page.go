@@ -40,6 +40,7 @@ type frame struct {
 	Pages           []link
 	Store           storeState
 
+	Self     string       // the page's address, or that of the page whose form was sent
 	Stream   string       // where the page is told what is new; "": nowhere
 	More     string       // the list's next page
 	Flash    *flash       // what came of the last step
@@ -143,7 +144,7 @@ func final(problem *web.Problem) bool {
 
 // show answers with a page.
 func (p *page) show(status int, view, title string, data any, options ...option) error {
-	f := frame{Title: title, Data: data, Flash: p.takeFlash()}
+	f := frame{Title: title, Data: data, Self: p.self(), Flash: p.takeFlash()}
 	if p.who.Name != "" {
 		f.User, f.Role = p.who.Name, p.who.Role
 		f.Operator, f.Admin = p.who.Role.Includes(access.Operator), p.who.Role.Includes(access.Admin)
@@ -207,31 +208,66 @@ func (p *page) refuse(err error) {
 	if title == "" {
 		title = http.StatusText(problem.Status)
 	}
-	if err := p.show(problem.Status, "error", title, dead{problem, p.typed()}); err != nil {
+	if err := p.show(problem.Status, "error", title, p.deadEnd(problem)); err != nil {
 		p.cfg.Log.Error("a page could not be shown", "path", p.r.URL.Path, "error", err)
 		http.Error(p.w, "the page could not be shown", http.StatusInternalServerError)
 	}
 }
 
+// self is where the page is that is shown. That of a form is where the form was: its own
+// address has none, so that it can't be loaded again.
+func (p *page) self() string {
+	if p.r.Method != http.MethodPost {
+		return local(p.r.URL.RequestURI())
+	}
+	from, err := url.Parse(p.r.Referer())
+	if err != nil || from.Host != p.r.Host {
+		from = &url.URL{Path: path.Dir(p.r.URL.Path)}
+	}
+	for at := path.Clean("/" + from.Path); at != "/"; at = path.Dir(at) {
+		if p.isPage(at) {
+			return (&url.URL{Path: at, RawQuery: from.RawQuery}).RequestURI()
+		}
+		from.RawQuery = ""
+	}
+	return "/"
+}
+
 // A dead end is where a step led that could not be taken.
 type dead struct {
 	*web.Problem
-	Typed []hidden // with it
+	Sent  bool     // it was a form
+	Typed []hidden // into it
+	Again []hidden // all of it, if it can be sent again and does nothing twice
+	To    string   // where it is sent
 }
 
 // silent are the fields that are not shown again: nobody has typed them, or nobody else is
 // to see them.
-var silent = map[string]bool{"etag": true, "typed": true, "next": true, "password": true, "old": true, "new": true, "again": true, "user": true}
+var silent = map[string]bool{"etag": true, "typed": true, "next": true, "user": true}
 
-// typed is what the form had that was sent, if it was read: it may be nowhere else.
-func (p *page) typed() (fields []hidden) {
+// confidential are the fields that are not even sent back.
+var confidential = map[string]bool{"password": true, "old": true, "new": true, "again": true}
+
+// deadEnd has what the form had that was sent, if it was read: it may be nowhere else. It
+// can be sent again if nothing was done for certain, or if it is about one revision.
+func (p *page) deadEnd(problem *web.Problem) dead {
+	d := dead{Problem: problem, Sent: p.r.Method == http.MethodPost, To: local(p.r.URL.RequestURI())}
 	form := p.r.PostForm //nolint:forbidigo // the request's, not the function of that name
+	again := problem.Status == http.StatusUnauthorized || problem.Status == http.StatusServiceUnavailable && form.Get("etag") != ""
 	for _, name := range slices.Sorted(maps.Keys(form)) {
-		if text := form.Get(name); text != "" && !silent[name] {
-			fields = append(fields, hidden{name, text})
+		text := form.Get(name)
+		if again = again && !confidential[name]; again {
+			d.Again = append(d.Again, hidden{name, text})
+		}
+		if text != "" && !silent[name] && !confidential[name] {
+			d.Typed = append(d.Typed, hidden{name, text})
 		}
 	}
-	return fields
+	if !again {
+		d.Again = nil
+	}
+	return d
 }
 
 // problem is what is wrong, for whoever asks.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/cookiejar"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"os/exec"
@@ -21,6 +22,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	records "github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/web"
 	"github.com/seed27495941/seckill/conformance/servers"
 	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/dynconf"
@@ -811,4 +813,57 @@ func (o *steward) lost() {
 	require.NoError(o, o.admin.cmd.Process.Signal(syscall.SIGCONT))
 	o.eventually("live again", func() bool { return !strings.Contains(o.text(), "interrupted") })
 	o.do(chromedp.Navigate("about:blank")) // or the stream would be waited for
+}
+
+// What somebody has opened to read it stays open, and has the focus still, when the page is
+// told something new of it.
+func TestConsoleKeepsWhatIsOpen(t *testing.T) {
+	script, err := os.ReadFile(filepath.Join("..", "..", "app", "admin", "console", "static", "console.js"))
+	require.NoError(t, err)
+	part := func(found string) string {
+		return `<details id="findings"><summary id="findings-head">` + found + `</summary><p>the remedy of ` + found + `</p></details>`
+	}
+	told := make(chan string)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `<!doctype html><title>T</title><script type="module" src="/console.js"></script><body data-stream="/live"><main>`+
+			`<p id="lost" hidden><span id="lost-age"></span></p><div id="part">`+part("first")+`</div></main>`)
+	})
+	mux.HandleFunc("GET /console.js", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript")
+		_, _ = w.Write(script)
+	})
+	mux.HandleFunc("GET /live", func(w http.ResponseWriter, r *http.Request) {
+		to := web.NewStream(w)
+		for ok := to.Begin(); ok; {
+			select {
+			case html := <-told:
+				ok = to.Event("parts", map[string]string{"part": html})
+			case <-r.Context().Done():
+				return
+			}
+		}
+	})
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
+	b := newBrowser(t, "console-script", server.URL)
+	t.Cleanup(func() { b.do(chromedp.Navigate("about:blank")) }) // or the stream would be waited for
+	b.open("/")
+	tell := func(html string) {
+		t.Helper()
+		select {
+		case told <- html:
+		case <-time.After(time.Minute):
+			t.Fatal("the page does not follow")
+		}
+	}
+	tell(part("second"))
+	b.sees("second")
+	require.NotContains(t, b.text(), "remedy", "what was shut stays shut")
+	b.do(chromedp.Click(chromedp.CSS("summary")))
+	b.sees("the remedy of second")
+	tell(part("third"))
+	b.sees("the remedy of third")
+	assert.Equal(t, "findings-head", ask[string](b, `document.activeElement.id`))
+	assert.Empty(t, b.complained())
 }

@@ -64,13 +64,16 @@ func (p *page) overview() error {
 	return p.show(http.StatusOK, "overview", "Overview", o, live("/live"))
 }
 
+// overviewParts change each for itself: what is put in place anew can't be read meanwhile.
+var overviewParts = []string{"store-away", "store-findings", "health", "sales", "overview-nodes:nodes"}
+
 func (p *page) overviewLive() error {
 	return p.stream(func(ctx context.Context) (news, error) {
 		o, err := p.lookOver(ctx)
 		if err != nil {
 			return news{}, err
 		}
-		return p.parts("overview", o, "health", "sales", "overview-nodes:nodes")
+		return p.parts("overview", o, overviewParts...)
 	})
 }
 

@@ -42,15 +42,24 @@ function follow(url) {
   addEventListener("pagehide", () => source?.close());
 }
 
-// replace puts the server's parts in place of the page's, and leaves the focus where it was.
+// replace puts the server's parts in place of the page's. It leaves the focus where it was,
+// and what was opened open.
 function replace(parts) {
   for (const [id, html] of Object.entries(parts)) {
     const place = document.getElementById(id);
     if (!place) continue;
-    const focused = place.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const focused = place.contains(document.activeElement) ? same(document.activeElement) : null;
+    const opened = [...place.querySelectorAll("details[open][id]")].map(same);
     place.innerHTML = html; // made by the server's templates, which escape
-    if (focused) place.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    for (const was of opened) place.querySelector(was)?.setAttribute("open", "");
+    if (focused) place.querySelector(focused)?.focus({ preventScroll: true });
   }
+}
+
+// same selects what takes the place of an element.
+function same(element) {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  return element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
 }
 
 function duration(ms) {

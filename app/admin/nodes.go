@@ -49,6 +49,23 @@ type Node struct {
 	Warnings []string         `json:"warnings,omitempty" nullable:"false"`
 }
 
+// State says in a word what becomes of requests to the node.
+func (n Node) State() string {
+	switch {
+	case n.Drained != nil:
+		return "drained" // by an operator
+	case n.Draining:
+		return "draining" // it is about to stop
+	case n.Health == registry.Critical:
+		return "critical"
+	case !n.Serves:
+		return "waiting" // for the process that has its address
+	case n.Health == registry.Warning:
+		return "warning"
+	}
+	return "ready"
+}
+
 // A DrainedNode is an operator's word on a node.
 type DrainedNode struct {
 	ID     string `json:"id"`

@@ -129,7 +129,7 @@ func (o *steward) logIn() {
 
 // empty looks at pages that have nothing to show yet.
 func (o *steward) empty() {
-	o.eventually("both nodes", func() bool { return strings.Count(o.text(), "serving") == 2 })
+	o.eventually("both nodes", func() bool { return strings.Count(o.text(), "ready") == 2 })
 	o.inspect("overview-empty")
 	for _, page := range []string{"events", "goods", "topics", "orders", "config/history", "config/rollout", "keys", "audit", "nowhere"} {
 		o.open("/" + page)
@@ -504,7 +504,7 @@ func (o *steward) noConfig() {
 
 func (o *steward) drain() {
 	o.open("/nodes/" + o.nodes[1].id)
-	o.sees("serving")
+	o.sees("ready")
 	o.tabsThrough()
 	o.fill("#reason", "a new disk")
 	o.press(`form[action$="/drain"] button`)
@@ -806,7 +806,7 @@ func (o *steward) away() {
 // speaks again the page goes on.
 func (o *steward) lost() {
 	o.open("/nodes")
-	o.sees("serving")
+	o.sees("ready")
 	require.NoError(o, o.admin.cmd.Process.Signal(syscall.SIGSTOP))
 	o.sees("Live updates are interrupted")
 	o.inspect("nodes-lost")

@@ -12,7 +12,6 @@ import (
 	"github.com/seed27495941/seckill/app/admin"
 	"github.com/seed27495941/seckill/app/admin/client"
 	"github.com/seed27495941/seckill/app/node"
-	"github.com/seed27495941/seckill/recipe/registry"
 )
 
 type nodesCommand struct {
@@ -38,21 +37,6 @@ func (*nodesCommand) Help() string {
     seckill nodes push 10-10-11-12-8080 --clear
 
 What is pushed, and what a node is told to load, the admin service passes on to the node. See docs/hot-settings.md.`
-}
-
-// state says in a word what becomes of requests to a node.
-func state(n admin.Node) string {
-	switch {
-	case n.Drained != nil:
-		return "drained" // by an operator
-	case n.Draining:
-		return "draining" // it is about to stop
-	case n.Health == registry.Critical || n.Health == registry.Warning:
-		return string(n.Health)
-	case n.Serves:
-		return "ready"
-	}
-	return "waiting" // for the process that has its address
 }
 
 // override tells of what was pushed to a node.
@@ -87,7 +71,7 @@ func (r remote) nodes(list admin.NodeList) error {
 	}
 	var rows [][]string
 	for _, n := range list.Nodes {
-		rows = append(rows, []string{n.ID, n.Addr, n.Version, state(n), n.Config, override(n)})
+		rows = append(rows, []string{n.ID, n.Addr, n.Version, n.State(), n.Config, override(n)})
 	}
 	for _, d := range list.Drains {
 		if !d.Listed {
@@ -136,7 +120,7 @@ func (r remote) node(n admin.NodeDetail) error {
 		weight += fmt.Sprintf(", by %s since %s", w.By, moment(w.Since))
 	}
 	rows := [][]string{
-		{"state", state(n.Node)}, {"address", n.Addr}, {"other nodes", n.RPC}, {"ops", n.Ops}, {"version", n.Version}, {"incarnation", n.Incarnation},
+		{"state", n.State()}, {"address", n.Addr}, {"other nodes", n.RPC}, {"ops", n.Ops}, {"version", n.Version}, {"incarnation", n.Incarnation},
 		{"config", n.Config}, {"override", override(n.Node)}, {"weight", weight}, {"drained", drained},
 	}
 	for _, w := range n.Warnings {

@@ -27,6 +27,10 @@ func (n nodeRow) Pushed() bool {
 	return pushed
 }
 
+// Waits reports whether this is a process that waits for the address of another one, and so
+// no node for itself.
+func (n nodeRow) Waits() bool { return n.Place() != n.ID }
+
 type nodeList struct {
 	Nodes     []nodeRow
 	Gone      []admin.DrainedNode // drained, and not listed

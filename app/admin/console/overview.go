@@ -51,7 +51,8 @@ type saleRow struct {
 type overview struct {
 	Store storeHealth
 	nodeList
-	Agree    int // nodes that have in force what they should
+	Count    int // nodes, without processes that wait to be one
+	Agree    int // of them, that have in force what they should
 	Sales    []saleRow
 	SalesErr string
 }
@@ -90,6 +91,10 @@ func (p *page) lookOver(ctx context.Context) (overview, error) {
 	}
 	o := overview{Store: showHealth(health.Body), nodeList: nodes}
 	for _, n := range nodes.Nodes {
+		if n.Waits() {
+			continue
+		}
+		o.Count++
 		if n.Same && !n.Pushed() {
 			o.Agree++
 		}

@@ -1,6 +1,8 @@
 package console
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -8,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/stores"
 )
 
 // What is to be read is not put in place anew, or spoken again, each time that a latency is
@@ -33,4 +36,30 @@ func TestWhatIsToBeReadStays(t *testing.T) {
 		}
 	}
 	assert.NotContains(t, first.parts["store-away"], "ago", "or it would be spoken each second")
+}
+
+// A process that waits for a node's address serves nobody yet, and is no other node.
+func TestAProcessThatWaitsIsNotSaidToServe(t *testing.T) {
+	o := open(t)
+	for id, value := range map[string]string{
+		"a": `{"addr":"10.0.0.1:80"}`, "a~01K9ZZZZZZZZZZZZZZZZZZZZZ1": `{"addr":"10.0.0.1:80"}`,
+		"b": `{"addr":"10.0.0.2:80","draining":true}`, "c": `{"addr":"10.0.0.3:80","health":"critical"}`, "d": `{"addr":"10.0.0.4:80","health":"warning"}`,
+	} {
+		must[backend.Revision](t)(o.store.Put(t.Context(), "nodes/"+id, []byte(value)))
+	}
+	states := func() (body string, states []string) {
+		body = o.get("/").Body.String()
+		for _, found := range regexp.MustCompile(`data-label="State"><span class="tag (\w*)">(\w+)<`).FindAllStringSubmatch(body, -1) {
+			states = append(states, found[2]+" "+found[1])
+		}
+		return body, states
+	}
+	stores.Wait(t, "all are listed", func() bool {
+		body, _ := states()
+		return strings.Count(body, `data-label="State"`) == 5
+	})
+	body, shown := states()
+	assert.Equal(t, []string{"ready good", "waiting ", "draining care", "critical bad", "warning care"}, shown)
+	assert.Contains(t, body, "<dt>Nodes</dt><dd>4<small>")
+	assert.Contains(t, body, "<dt>Config</dt><dd>0 of 4<small>")
 }

@@ -79,9 +79,10 @@ func functions() template.FuncMap {
 // none.
 var tones = map[string]string{
 	"online": "live", "open": "live", "publishing": "live", "trial": "live", "begun": "live", "running": "live",
-	"paid": "good", "done": "good", "promoted": "good", "same": "good",
+	"paid": "good", "done": "good", "promoted": "good", "same": "good", "ready": "good",
 	"offline": "care", "suspended": "care", "closing": "care", "sold out": "care", "late": "care", "expired": "care", "unknown": "care", "refused": "care", "refund_due": "bad",
-	"failed": "bad",
+	"drained": "care", "draining": "care", "warning": "care",
+	"failed": "bad", "critical": "bad",
 }
 
 // grouped writes a whole number so that it can be read: 1,234,567.

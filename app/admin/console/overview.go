@@ -3,9 +3,11 @@ package console
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/seed27495941/seckill/app/admin"
+	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
 )
@@ -54,6 +56,7 @@ type overview struct {
 	Count    int // nodes, without processes that wait to be one
 	Agree    int // of them, that have in force what they should
 	Sales    []saleRow
+	More     bool // sales that are not among them
 	SalesErr string
 }
 
@@ -99,7 +102,7 @@ func (p *page) lookOver(ctx context.Context) (overview, error) {
 			o.Agree++
 		}
 	}
-	if o.Sales, err = p.runningSales(ctx); err != nil {
+	if o.Sales, o.More, err = p.runningSales(ctx); err != nil {
 		o.SalesErr = sentence(p.problem(err))
 	}
 	return o, nil
@@ -121,24 +124,26 @@ func showHealth(h admin.StoreHealth) storeHealth {
 	return shown
 }
 
-// runningSales are those that sell or will again, the newest first.
-func (p *page) runningSales(ctx context.Context) ([]saleRow, error) {
-	var rows []saleRow
+// runningSales are those that sell or will again, the newest first, and whether there are
+// more.
+func (p *page) runningSales(ctx context.Context) (rows []saleRow, more bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, readPatience)
 	defer cancel()
-	list, err := p.cfg.Service.ListEvents(ctx, &admin.EventsQuery{Page: admin.Page{Limit: 200}})
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range list.Body.Events {
-		if e.Status != record.StatusOnline && e.Status != record.StatusOffline {
-			continue
+	var running []event.Event
+	for _, status := range []record.Status{record.StatusOnline, record.StatusOffline} {
+		list, err := p.cfg.Service.ListEvents(ctx, &admin.EventsQuery{Page: admin.Page{Limit: 200}, Status: string(status)})
+		if err != nil {
+			return nil, false, err
 		}
+		running, more = append(running, list.Body.Events...), more || list.Body.Next != ""
+	}
+	slices.SortFunc(running, func(a, b event.Event) int { return b.ID.Compare(a.ID) })
+	for _, e := range running {
 		row := saleRow{ID: e.ID.String(), Title: e.Title, Closes: e.Window.Closes}
 		f, known := p.cfg.Service.Figures(e.ID)
 		row.Known, row.AtMost, row.Sold, row.Remaining, row.Rate = known, f.AtMost(), f.Held, f.Remaining, f.UnitsPerSecond
 		row.Phase = phase(e, f.SoldOut, time.Now())
 		rows = append(rows, row)
 	}
-	return rows, nil
+	return rows, more, nil
 }

@@ -1,14 +1,18 @@
 package console
 
 import (
+	"net/http"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/oklog/ulid/v2"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/internal/stores"
 )
@@ -62,4 +66,25 @@ func TestAProcessThatWaitsIsNotSaidToServe(t *testing.T) {
 	assert.Equal(t, []string{"ready good", "waiting ", "draining care", "critical bad", "warning care"}, shown)
 	assert.Contains(t, body, "<dt>Nodes</dt><dd>4<small>")
 	assert.Contains(t, body, "<dt>Config</dt><dd>0 of 4<small>")
+}
+
+// A sale does not get out of sight because many events were made after it.
+func TestAnOldEventIsStillThere(t *testing.T) {
+	o := open(t)
+	old, paused := o.publish("The old one", "1"), o.publish("The paused one", "1")
+	require.Equal(t, http.StatusSeeOther, o.post(paused+"/suspend", "etag", o.etag(paused+"/suspend")).Code)
+	for range 201 {
+		draft := event.NewDraft(time.Now())
+		draft.Title, draft.SKU, draft.Price.Currency, draft.Total, draft.Window.Closes = "A draft", "S", "EUR", 1, draft.Window.Opens.Add(time.Hour)
+		must[event.Event](t)(event.Create(t.Context(), o.store, draft))
+	}
+	body := o.get("/").Body.String()
+	require.Contains(t, body, "The old one")
+	require.Contains(t, body, "The paused one")
+	assert.Less(t, strings.Index(body, "The paused one"), strings.Index(body, "The old one"), "the newest is first")
+	id := path.Base(old)
+	assert.Contains(t, o.get("/orders?event="+id).Body.String(), `<option value="`+id+`" selected>The old one (online)</option>`)
+	gone := ulid.Make().String()
+	assert.Contains(t, o.get("/orders?event="+gone).Body.String(), `<option value="`+gone+`" selected>`+gone+`</option>`, "the search stays what it was")
+	assert.Equal(t, 1, strings.Count(o.get("/orders?event=nonsense").Body.String(), " selected"))
 }

@@ -2,9 +2,9 @@
 // HTML. Pages call the same methods as the HTTP API does, so roles, checks and the audit
 // log are the same.
 //
-// Every change is a plain form, which works without scripts: it carries the version that
-// was seen, and a change of something newer is refused, with both shown. Scripts only
-// keep figures live.
+// Every change is a plain form, which works without scripts. One that replaces something
+// carries the version that was seen, and a change of something newer is refused, with both
+// shown. Scripts only keep figures live.
 package console
 
 import (

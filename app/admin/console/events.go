@@ -44,8 +44,8 @@ func (f eventForm) fields() []field {
 	}
 }
 
-// typedTime is how browsers send a date with a time, here in UTC.
-const typedTime = "2006-01-02T15:04:05"
+// typedTime is how browsers send a date with a time, here in UTC. Events have milliseconds.
+const typedTime = "2006-01-02T15:04:05.999"
 
 func showEvent(e record.Event) eventForm {
 	number := func(n int64) string { return strconv.FormatInt(n, 10) }
@@ -97,7 +97,7 @@ func (f eventForm) draft() ([]byte, error) {
 }
 
 func (p *page) newEvent() error {
-	f := showEvent(event.NewDraft(time.Now()))
+	f := showEvent(event.NewDraft(time.Now().Truncate(time.Second)))
 	f.Price, f.Total = "", ""
 	return p.show(http.StatusOK, "event-form", "New event", editor[eventForm]{New: true, Form: f})
 }

@@ -8,12 +8,16 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/seed27495941/seckill/app/admin/access"
+	"github.com/seed27495941/seckill/app/sale/event"
+	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/web"
+	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/internal/stores"
 )
 
@@ -355,4 +359,70 @@ func TestUndrainingANodeThatIsGone(t *testing.T) {
 	assert.Equal(t, "/nodes", w.Header().Get("Location"))
 	stores.Wait(t, "let in", func() bool { _, ok := o.drained("n1"); return !ok })
 	assert.NotContains(t, o.get("/nodes").Body.String(), "not listed")
+}
+
+// untouched is the form of a page as a browser sends it when nobody has typed anything.
+func (o *office) untouched(at, action string) url.Values {
+	o.Helper()
+	_, body, ok := strings.Cut(o.get(at).Body.String(), `action="`+action+`"`)
+	require.True(o, ok, at)
+	body, _, _ = strings.Cut(body, "</form>")
+	form := url.Values{}
+	send := func(name, value string) {
+		lines := strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(html.UnescapeString(value))
+		form.Set(name, strings.ReplaceAll(lines, "\n", "\r\n"))
+	}
+	for _, tag := range regexp.MustCompile(`<input [^>]*>`).FindAllString(body, -1) {
+		name, value := regexp.MustCompile(`name="([^"]*)"`).FindStringSubmatch(tag), regexp.MustCompile(`value="([^"]*)"`).FindStringSubmatch(tag)
+		require.NotNil(o, value, tag)
+		send(name[1], value[1])
+	}
+	for _, area := range regexp.MustCompile(`(?s)<textarea [^>]*name="([^"]*)"[^>]*>\n(.*?)</textarea>`).FindAllStringSubmatch(body, -1) {
+		send(area[1], area[2])
+	}
+	return form
+}
+
+// Who saves a form as it was has changed nothing.
+func TestAFormThatNobodyTouchedChangesNothing(t *testing.T) {
+	o := open(t)
+	t.Run("an event", func(t *testing.T) {
+		draft := event.NewDraft(time.Now())
+		draft.Title, draft.SKU, draft.Price.Currency, draft.Total = "A draft", "S", "EUR", 1
+		draft.Window = record.Window{Opens: time.Date(2036, 1, 2, 3, 4, 5, 678_000_000, time.UTC), Closes: time.Date(2036, 1, 2, 3, 5, 0, 0, time.UTC)}
+		made := must[event.Event](t)(event.Create(t.Context(), o.store, draft))
+		at := "/events/" + made.ID.String() + "/edit"
+		assert.Contains(t, o.get(at).Body.String(), `step="0.001" value="2036-01-02T03:04:05.678"`)
+		require.Equal(t, http.StatusSeeOther, o.do(sent{path: at, form: o.untouched(at, at), as: access.Admin}).Code)
+		saved := must[event.Event](t)(event.Get(t.Context(), o.store, made.ID))
+		assert.Equal(t, made.Event, saved.Event)
+		assert.Contains(t, o.get(at).Body.String(), `step="1" value="2036-01-02T03:05:00"`)
+		assert.NotContains(t, o.get("/events/new").Body.String(), "0.001")
+	})
+	for name, value := range map[string]string{"lines of Windows": "a\r\nb\r\n\r\n", "lines": "a\nb\n", "one line": "a", "begins with one": "\r\na"} {
+		t.Run("a key, "+name, func(t *testing.T) {
+			must[backend.Revision](t)(o.store.Put(t.Context(), "notes/k", []byte(value)))
+			require.Equal(t, http.StatusSeeOther, o.do(sent{path: "/key", form: o.untouched("/key?key=notes/k", "/key"), as: access.Admin}).Code)
+			saved := must[backend.Entry](t)(o.store.Get(t.Context(), "notes/k"))
+			assert.Equal(t, value, string(saved.Value))
+			assert.NotContains(t, o.get("/key?key=notes/k").Body.String(), "line ends")
+		})
+	}
+	t.Run("a key, of both kinds", func(t *testing.T) {
+		for _, value := range []string{"a\r\nb\n", "a\rb"} {
+			must[backend.Revision](t)(o.store.Put(t.Context(), "notes/k", []byte(value)))
+			assert.Contains(t, o.get("/key?key=notes/k").Body.String(), "line ends", "they can’t be kept")
+		}
+	})
+	t.Run("the config", func(t *testing.T) {
+		const value = "{\r\n\"logLevel\": \"warn\"\r\n}"
+		must[backend.Revision](t)(o.store.Put(t.Context(), "config", []byte(value)))
+		w := o.do(sent{path: "/config/review", form: o.untouched("/config", "/config/review"), as: access.Admin})
+		assert.Contains(t, w.Body.String(), "Nothing differs")
+		form := o.untouched("/config", "/config/review")
+		form.Set("value", strings.Replace(form.Get("value"), "warn", "error", 1))
+		w = o.do(sent{path: "/config/review", form: form, as: access.Admin})
+		assert.Equal(t, 1, strings.Count(w.Body.String(), `class="out"`), "one line differs")
+		assert.Equal(t, 3, strings.Count(w.Body.String(), `name="lineEnds"`), "and each step from there keeps them")
+	})
 }

@@ -244,7 +244,7 @@ type dead struct {
 
 // silent are the fields that are not shown again: nobody has typed them, or nobody else is
 // to see them.
-var silent = map[string]bool{"etag": true, "typed": true, "next": true, "user": true}
+var silent = map[string]bool{"etag": true, "lineEnds": true, "typed": true, "next": true, "user": true}
 
 // confidential are the fields that are not even sent back.
 var confidential = map[string]bool{"password": true, "old": true, "new": true, "again": true}
@@ -327,7 +327,25 @@ func (p *page) form() (url.Values, error) {
 			values[i] = strings.ReplaceAll(values[i], "\r\n", "\n") // which is how browsers send what was typed as a line's end
 		}
 	}
+	if form.Get("lineEnds") == crlf {
+		form.Set("value", strings.ReplaceAll(form.Get("value"), "\n", "\r\n"))
+	}
 	return form, nil
+}
+
+// crlf is what a form says of a value whose lines end so: browsers send all alike.
+const crlf = "crlf"
+
+// lineEnds tells how the lines of a value end: crlf, mixed if a form can't keep it, or "".
+func lineEnds(value string) string {
+	returns, ends := strings.Count(value, "\r"), strings.Count(value, "\r\n")
+	switch {
+	case returns == 0:
+		return ""
+	case returns == ends && ends == strings.Count(value, "\n"):
+		return crlf
+	}
+	return "mixed"
 }
 
 // leave sends the browser to another page, with a word on what came of this one.

@@ -71,6 +71,8 @@ func functions() template.FuncMap {
 		"money":   money,
 		"pretty":  pretty,
 		"place":   place,
+		"ends":    lineEnds,
+		"step":    secondsStep,
 		"tone":    func(status any) string { return tones[fmt.Sprint(status)] },
 	}
 }
@@ -100,6 +102,14 @@ func grouped(v any) string {
 		return "−" + b.String()
 	}
 	return b.String()
+}
+
+// secondsStep is how finely a time is typed: to the second, unless it has fractions of one.
+func secondsStep(typed string) string {
+	if strings.Contains(typed, ".") {
+		return "0.001"
+	}
+	return "1"
 }
 
 func percent(part, whole int64) string {

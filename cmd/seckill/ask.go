@@ -10,9 +10,11 @@ import (
 	"strings"
 
 	"golang.org/x/term"
+
+	"github.com/seed27495941/seckill/backend"
 )
 
-// yesFlag is for what can't be undone.
+// yesFlag is for what can't be undone, or reaches all nodes at once.
 type yesFlag struct {
 	Yes bool `short:"y" help:"Do not ask whether it is meant."`
 }
@@ -34,6 +36,12 @@ func (f yesFlag) confirm(ctx context.Context, what string) error {
 		return nil
 	}
 	return errors.New("nothing was done")
+}
+
+// unseen refuses to replace as a whole what somebody else may have changed since it was
+// seen, where nobody can be asked. there is what would be replaced.
+func unseen(there string, revision backend.Revision) error {
+	return usageError{fmt.Errorf("nobody can be asked whether that replaces the right one: %s, so say --if-revision=%d if that was seen, or --yes whatever it is", there, revision)}
 }
 
 // prompt has somebody at a terminal type a line. Half a line is an error.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 
 	"github.com/seed27495941/seckill/app/admin"
@@ -42,7 +43,9 @@ func (*configCommand) Help() string {
     seckill config history
     seckill config rollback 17 --comment="that was too little"
 
-A change is made on the version that was seen; if somebody else was faster the exit code is 3.`
+'set' and 'rollout start' show what they change before they ask whether that is meant. Where nobody can be asked they take --if-revision, with
+the revision that was seen ('get --output=json' has it), or --yes, which replaces whatever is published. If somebody else was faster the exit
+code is 3.`
 }
 
 // fileArg is a config as a file.
@@ -116,10 +119,62 @@ func (c *configGet) version(ctx context.Context, r remote) error {
 	})
 }
 
+// replaceFlags are for a config that replaces another one as a whole.
+type replaceFlags struct {
+	onFlag
+	yesFlag
+}
+
+// etag is that of the version which text replaces. Somebody at a terminal is shown what
+// that changes, and asked; elsewhere it has to be said.
+func (f replaceFlags) etag(ctx context.Context, r remote, text, question string) (string, error) {
+	switch asked := isTerminal(os.Stdin); {
+	case f.Yes, !asked && f.IfRevision != nil:
+		return f.onFlag.etag(ctx, r)
+	case !asked:
+		state, _, _, err := publishedConfig(ctx, r)
+		if err != nil {
+			return "", err
+		}
+		there := "none is published"
+		if state.Published.Exists {
+			there = fmt.Sprintf("revision %d is published", state.Published.Revision)
+		}
+		return "", unseen(there, state.Published.Revision)
+	}
+	d, err := reviewConfig(ctx, r, text)
+	if err != nil {
+		return "", err
+	}
+	etag := client.ETag(d.Revision)
+	if f.IfRevision != nil {
+		etag = client.ETag(backend.Revision(*f.IfRevision))
+	}
+	return etag, f.confirm(ctx, question)
+}
+
+// reviewConfig shows somebody what a config would change, or what is wrong with it.
+func reviewConfig(ctx context.Context, r remote, text string) (d admin.Difference, err error) {
+	v, _, err := validateConfig(ctx, r, text)
+	switch {
+	case err != nil:
+		return d, err
+	case !v.Valid:
+		for _, f := range v.Faults {
+			fmt.Fprintln(os.Stderr, faultText(f))
+		}
+		return d, errInvalidConfig
+	}
+	if d, _, err = diffConfig(ctx, r, text); err == nil {
+		fmt.Fprint(os.Stderr, legible(d.Unified))
+	}
+	return d, err
+}
+
 type configSet struct {
 	fileArg
 	whyFlag
-	onFlag
+	replaceFlags
 }
 
 // Run publishes a config.
@@ -129,7 +184,7 @@ func (c *configSet) Run(config *configCommand, p *program) error {
 		if err != nil {
 			return err
 		}
-		etag, err := c.etag(ctx, r)
+		etag, err := c.etag(ctx, r, text, "Publish that, to all nodes")
 		if err != nil {
 			return err
 		}
@@ -202,8 +257,7 @@ func (c *configDiff) Run(config *configCommand, p *program) error {
 			return err
 		}
 		return show(r, a, func(admin.Difference) error {
-			_, err := fmt.Fprint(r.to, d.Unified)
-			return err
+			return r.text(d.Unified)
 		})
 	})
 }

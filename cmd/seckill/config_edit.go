@@ -3,8 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"fmt"
-	"os"
 
 	"github.com/seed27495941/seckill/app/admin"
 )
@@ -38,24 +36,13 @@ func (c *configEdit) Run(config *configCommand, p *program) error {
 
 // publish publishes what was edited, if it can be used and is meant.
 func (c *configEdit) publish(ctx context.Context, r remote, text, etag string) error {
-	v, _, err := validateConfig(ctx, r, text)
-	switch {
-	case err != nil:
-		return err
-	case !v.Valid:
-		for _, f := range v.Faults {
-			fmt.Fprintln(os.Stderr, faultText(f))
-		}
-		return errInvalidConfig
-	}
-	d, _, err := diffConfig(ctx, r, text)
+	d, err := reviewConfig(ctx, r, text)
 	switch {
 	case err != nil:
 		return err
 	case d.Same:
 		return r.line("nothing has changed")
 	}
-	fmt.Fprint(os.Stderr, d.Unified)
 	if err := c.confirm(ctx, "Publish that, to all nodes"); err != nil {
 		return err
 	}

@@ -27,15 +27,21 @@ type targetFlags struct {
 	Label   map[string]string `placeholder:"NAME=VALUE" help:"Only of nodes with this label; may be repeated."`
 }
 
+// all reports whether every node is meant.
+func (f targetFlags) all() bool { return f.Percent == 100 && len(f.Label) == 0 }
+
 func (f targetFlags) target() dynconf.Target {
 	return dynconf.Target{Labels: f.Label, Percent: f.Percent}
 }
+
+// onAllNodes is asked before a rollout leaves no node out.
+const onAllNodes = "Try that on all nodes at once"
 
 type rolloutStart struct {
 	fileArg
 	targetFlags
 	whyFlag
-	onFlag
+	replaceFlags
 	MaxFailures int `placeholder:"N" help:"How many nodes may fail; one more ends the rollout (0)."`
 }
 
@@ -46,7 +52,11 @@ func (c *rolloutStart) Run(config *configCommand, p *program) error {
 		if err != nil {
 			return err
 		}
-		etag, err := c.etag(ctx, r)
+		question := fmt.Sprintf("Try that on %v%% of the nodes", c.Percent)
+		if c.all() {
+			question = onAllNodes
+		}
+		etag, err := c.etag(ctx, r, text, question)
 		if err != nil {
 			return err
 		}
@@ -111,11 +121,19 @@ func (config *configCommand) advance(p *program, method, step string, body any, 
 	})
 }
 
-type rolloutTarget struct{ targetFlags }
+type rolloutTarget struct {
+	targetFlags
+	yesFlag
+}
 
 // Run changes which nodes are on trial.
 func (c *rolloutTarget) Run(config *configCommand, p *program) error {
-	return config.advance(p, http.MethodPut, "target", c.target(), func(context.Context, dynconf.Rollout) error { return nil })
+	return config.advance(p, http.MethodPut, "target", c.target(), func(ctx context.Context, now dynconf.Rollout) error {
+		if !c.all() {
+			return nil
+		}
+		return c.review(ctx, now, onAllNodes)
+	})
 }
 
 type rolloutPromote struct {
@@ -126,11 +144,16 @@ type rolloutPromote struct {
 // Run publishes what is on trial.
 func (c *rolloutPromote) Run(config *configCommand, p *program) error {
 	return config.advance(p, http.MethodPost, "promote", map[string]string{"comment": c.Comment}, func(ctx context.Context, now dynconf.Rollout) error {
-		if isTerminal(os.Stdin) && !c.Yes {
-			fmt.Fprintln(os.Stderr, oneLine([]byte(now.Value)))
-		}
-		return c.confirm(ctx, "Publish that, to all nodes")
+		return c.review(ctx, now, "Publish that, to all nodes")
 	})
+}
+
+// review shows somebody what is on trial before a question about it.
+func (f yesFlag) review(ctx context.Context, now dynconf.Rollout, question string) error {
+	if isTerminal(os.Stdin) && !f.Yes {
+		fmt.Fprintln(os.Stderr, oneLine([]byte(now.Value)))
+	}
+	return f.confirm(ctx, question)
 }
 
 type rolloutAbandon struct {

@@ -118,11 +118,20 @@ func showStatus(r remote, a client.Answer) error {
 // unasked is for steps that lead back.
 func unasked(context.Context, event.Event) error { return nil }
 
-type eventsPublish struct{ eventArg }
+type eventsPublish struct {
+	eventArg
+	yesFlag
+}
 
 // Run publishes an event.
 func (c *eventsPublish) Run(events *eventsCommand, p *program) error {
-	return events.step(p, c.eventArg, "publish", unasked)
+	return events.step(p, c.eventArg, "publish", func(ctx context.Context, e event.Event) error {
+		return c.confirmPublishing(ctx, called(e))
+	})
+}
+
+func (f yesFlag) confirmPublishing(ctx context.Context, what string) error {
+	return f.confirm(ctx, fmt.Sprintf("Publish %s, which can't be changed then", what))
 }
 
 type eventsSuspend struct{ eventArg }

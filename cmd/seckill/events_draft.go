@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/seed27495941/seckill/app/admin/client"
 	"github.com/seed27495941/seckill/app/sale/event"
 	records "github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/recipe/dynconf/history"
 )
 
 // draftFlags have one for each field of an event, named as that.
@@ -86,7 +88,8 @@ func readDraft(name, text string, now time.Time) (records.Event, error) {
 
 type eventsCreate struct {
 	draftFlags
-	Publish bool `help:"Publish it at once."`
+	Publish bool `help:"Publish it at once, once that is confirmed."`
+	yesFlag
 }
 
 // Run makes a draft and prints its ID.
@@ -97,6 +100,11 @@ func (c *eventsCreate) Run(events *eventsCommand, p *program) error {
 		return err
 	}
 	return events.run(p, events.Output, func(ctx context.Context, r remote) error {
+		if c.Publish {
+			if err := c.confirmPublishing(ctx, oneLine([]byte(draft.Title))); err != nil {
+				return err
+			}
+		}
 		a, err := r.Do(ctx, client.Request{Method: http.MethodPost, Path: eventsPath, Body: draft})
 		if err != nil {
 			return err
@@ -123,11 +131,13 @@ func (c *eventsCreate) Run(events *eventsCommand, p *program) error {
 type eventsEdit struct {
 	eventArg
 	draftFlags
+	yesFlag
 }
 
 // Help is shown by seckill events edit --help.
 func (*eventsEdit) Help() string {
-	return `Flags change what they name. A file says all: what it leaves out is as in a new draft. Without any of them the draft comes up in the editor
+	return `Flags change what they name. A file says all: what it leaves out is as in a new draft. So what it changes is shown before it is asked whether that
+is meant; where nobody can be asked, --if-revision says which revision was seen, or --yes that it replaces whatever is there. Without any of them the draft comes up in the editor
 of $VISUAL or $EDITOR, else vi; what can't be used is edited again, and if it can't be saved, because somebody else was faster, say, the
 text stays in a file, which is named.`
 }
@@ -146,8 +156,36 @@ func (c *eventsEdit) Run(events *eventsCommand, p *program) error {
 		if err != nil {
 			return err
 		}
+		if err := c.replaces(ctx, seen, draft); err != nil {
+			return err
+		}
 		return c.save(ctx, r, seen, draft)
 	})
+}
+
+// replaces has somebody look at what a file changes that was not said to be made from the
+// draft as it was seen.
+func (c *eventsEdit) replaces(ctx context.Context, seen event.Event, draft records.Event) error {
+	switch {
+	case c.File == "", c.IfRevision != 0, c.Yes:
+		return nil
+	case !isTerminal(os.Stdin):
+		return unseen(fmt.Sprintf("revision %d is there", seen.Revision), seen.Revision)
+	}
+	from, err := draftText(seen.Event)
+	if err != nil {
+		return err
+	}
+	to, err := draftText(draft)
+	if err != nil {
+		return err
+	}
+	diff, err := history.DiffText(fmt.Sprintf("draft, revision %d", seen.Revision), []byte(from), c.File, []byte(to))
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(os.Stderr, legible(diff))
+	return c.confirm(ctx, "Have the draft so")
 }
 
 // byHand has somebody edit the draft.

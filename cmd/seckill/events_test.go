@@ -134,7 +134,7 @@ func (o *seller) drafts() {
 		Window            records.Window
 	}
 	require.NoError(o, json.Unmarshal([]byte(o.ok("events", "create", "--file="+file, "--opens=2026-11-11T20:00:00+08:00", "--closes=2030-01-01T00:00:00Z",
-		"--per-user=3", "--publish", "--output=json")), &made))
+		"--per-user=3", "--publish", "--yes", "--output=json")), &made))
 	o.other = made.ID
 	assert.Equal(o, "Tablet", made.Title)
 	assert.Equal(o, "online", made.Status)
@@ -148,11 +148,13 @@ func (o *seller) drafts() {
 	o.fails(2, "expected before it closes", create("--closes=+0s")...)
 	o.fails(2, "expected whole seconds", create("--pay-within=1500ms")...)
 	o.fails(2, "no title", "events", "create", "--sku=s")
+	o.fails(2, "Publish Phone, which can't be changed then: nobody can be asked whether that is meant, so say --yes", create("--publish")...)
+	assert.Equal(o, 2, strings.Count(o.ok("events", "list"), "\n"), "nothing was made")
 	o.fails(2, "no such file", create("--file="+filepath.Join(o.dir, "none"))...)
 	o.fails(2, `"titel"`, create("--file="+o.file("draft.yaml", "titel: x\n"))...)
 	o.fails(2, "more than 262144 bytes", create("--file="+o.file("draft.yaml", strings.Repeat("#", 262145)))...)
 	o.fails(2, "expected an ID of 26 characters", "events", "publish", "x")
-	o.fails(1, "(no_such_event)", "events", "publish", "01K9ZZZZZZZZZZZZZZZZZZZZZ1")
+	o.fails(1, "(no_such_event)", "events", "publish", "01K9ZZZZZZZZZZZZZZZZZZZZZ1", "--yes")
 	o.fails(2, "this command asks the admin service (--admin), not the store", "events", "list", "--endpoints=127.0.0.1:1")
 }
 
@@ -171,6 +173,9 @@ func (o *seller) edits() {
 	shows("total +11$", `title +"Line\\nbreak"$`, "description +Old$", "slots +2$")
 	revision := regexp.MustCompile(`revision +(\d+)`).FindStringSubmatch(o.ok("events", "show", draft))[1]
 	file := o.file("draft.json", `{"title":"Radio","sku":"r","total":3,"price":{"currency":"EUR"},"window":{"closes":"2030-01-01T00:00:00Z"}}`)
+	o.fails(exitUsage, "nobody can be asked whether that replaces the right one: revision "+revision+" is there, so say --if-revision="+revision+" if that was seen, or --yes",
+		"events", "edit", draft, "--file="+file, "--per-user=2")
+	shows("total +11$")
 	o.ok("events", "edit", draft, "--file="+file, "--per-user=2", "--if-revision="+revision)
 	shows("title +Radio$", "per user +2$", "slots +16$", "price +0 EUR")
 	assert.NotContains(o, o.ok("events", "show", draft), "description", "a file says all")
@@ -203,9 +208,11 @@ func (o *seller) edits() {
 func (o *seller) life() {
 	o.Helper()
 	o.fails(exitConflict, "is draft, expected", "events", "close", o.id, "--yes")
-	o.fails(exitConflict, "(changed)", "events", "publish", o.id, "--if-revision=1")
+	o.fails(exitConflict, "(changed)", "events", "publish", o.id, "--if-revision=1", "--yes")
+	o.fails(exitUsage, "which can't be changed then: nobody can be asked", "events", "publish", o.id)
+	assert.Regexp(o, `(?m)^status +draft$`, o.ok("events", "show", o.id))
 	for range 2 {
-		assert.Equal(o, o.id+" online", o.ok("events", "publish", o.id), "again is no error")
+		assert.Equal(o, o.id+" online", o.ok("events", "publish", o.id, "--yes"), "again is no error")
 	}
 	assert.Equal(o, o.id+" offline", o.ok("events", "suspend", o.id))
 	assert.Equal(o, o.id+" online", o.ok("events", "resume", o.id))
@@ -315,7 +322,7 @@ func (o *seller) archives() {
 	o.store.fails(2, "--yes is for --purge", append(archived, "--yes")...)
 	o.store.fails(1, "there is no event", "archive", "01K9ZZZZZZZZZZZZZZZZZZZZZ1", "--dir="+archives)
 	assert.Contains(o, o.store.ok("verify", "--archive="+at, "--acks="+o.orders), "3 acknowledged")
-	other := o.ok(create("--slots=1", "--publish")...)
+	other := o.ok(create("--slots=1", "--publish", "--yes")...)
 	o.ok("events", "close", other, "--yes")
 	elsewhere := filepath.Join(o.dir, "elsewhere")
 	require.NoError(o, os.CopyFS(filepath.Join(elsewhere, other), os.DirFS(at)))
@@ -325,10 +332,12 @@ func (o *seller) archives() {
 		assert.Equal(o, at+": 3 orders in 3 batches, checked, purged from the store", o.store.ok(append(archived, "--purge", "--yes")...))
 	}
 	assert.Regexp(o, "^"+o.id+` archived: its orders are in its archive; at revision \d+\nevery rule is kept$`, o.store.ok("verify", "--event="+o.id))
-	for _, step := range []string{"publish", "suspend", "resume"} {
+	for _, step := range []string{"suspend", "resume"} {
 		o.fails(exitConflict, "is archived, expected", "events", step, o.id)
 	}
-	o.fails(exitConflict, "is archived, expected", "events", "close", o.id, "--yes")
+	for _, step := range []string{"publish", "close"} {
+		o.fails(exitConflict, "is archived, expected", "events", step, o.id, "--yes")
+	}
 	absent := filepath.Join(o.dir, "absent.csv")
 	o.fails(exitConflict, "is archived", "orders", "export", "--event="+o.id, "--output="+absent)
 	assert.NoFileExists(o, absent)
@@ -387,13 +396,13 @@ func TestPublishNeedsRoom(t *testing.T) {
 	}
 	cluster := servers.ForTest(t, servers.Config{Kind: servers.Etcd, Extra: []string{fmt.Sprint("--quota-backend-bytes=", 8<<20)}})
 	o := startAdmin(t, server{"etcd", cluster.Endpoints()[0]}, newRoot())
-	out, stderr, code := o.run(create("--total=50000", "--publish")...)
+	out, stderr, code := o.run(create("--total=50000", "--publish", "--yes")...)
 	assert.Equal(t, exitConflict, code)
 	require.Len(t, strings.TrimSpace(out), 26, "the draft is there: %s", stderr)
 	assert.Regexp(t, `was made, but not published: .* can come to 1\d\d\.\d MiB \(50000 units, up to 2\d\d\d bytes each\); the store has [78]\.\d MiB left of 8\.0 MiB, .* 0\.0 MiB`, stderr)
 	assert.Contains(t, stderr, "--quota-backend-bytes")
-	id := o.ok(create("--total=1500", "--publish")...)
-	o.fails(exitConflict, "of which sales that are open may need 4.", create("--total=1500", "--publish")...)
+	id := o.ok(create("--total=1500", "--publish", "--yes")...)
+	o.fails(exitConflict, "of which sales that are open may need 4.", create("--total=1500", "--publish", "--yes")...)
 	o.ok("events", "close", id, "--yes")
-	o.ok(create("--total=1500", "--publish")...)
+	o.ok(create("--total=1500", "--publish", "--yes")...)
 }

@@ -44,16 +44,43 @@ func newRecord(e backend.Entry) record {
 }
 
 // value prints one value as it is, so that it can be put back. Only on a
-// terminal a line end follows.
+// terminal a line end follows, and it is legible.
 func (p printer) value(e backend.Entry) error {
 	if p.json {
 		return p.record(newRecord(e))
 	}
-	_, err := p.to.Write(e.Value)
-	if err == nil && isTerminal(p.to) && !strings.HasSuffix(string(e.Value), "\n") {
-		_, err = fmt.Fprintln(p.to)
+	text := string(e.Value)
+	if isTerminal(p.to) && !strings.HasSuffix(text, "\n") {
+		text += "\n"
 	}
+	return p.text(text)
+}
+
+// text prints a text of several lines as it is, on a terminal as far as it is legible there.
+func (p printer) text(text string) error {
+	if isTerminal(p.to) {
+		text = legible(text)
+	}
+	_, err := io.WriteString(p.to, text)
 	return err
+}
+
+// legible quotes what is not to be seen, or would have the terminal do something, such as
+// hiding other lines. Tabs and ends of lines stay.
+func legible(text string) string {
+	var b strings.Builder
+	for len(text) > 0 {
+		r, size := utf8.DecodeRuneInString(text)
+		switch invalid := r == utf8.RuneError && size == 1; {
+		case r == '\n', r == '\t', unicode.IsPrint(r) && !invalid:
+			b.WriteString(text[:size])
+		default:
+			quoted := strconv.Quote(text[:size])
+			b.WriteString(quoted[1 : len(quoted)-1])
+		}
+		text = text[size:]
+	}
+	return b.String()
 }
 
 // removed tells programs that a key has no revision any more. People are told

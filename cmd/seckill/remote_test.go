@@ -96,11 +96,17 @@ func (o remoteOperator) configs() {
 	assert.Equal(o, "valid", o.ok("config", "validate", o.file(loud)))
 	bad := o.file(`{"rateLimit":{"low":0}}`)
 	o.fails(exitUsage, "the config can't be used", "config", "validate", bad)
-	o.fails(exitUsage, "rateLimit.low: expected 1 to 1000000000 requests per second, got 0", "config", "set", bad, "--comment=x")
+	o.fails(exitUsage, "rateLimit.low: expected 1 to 1000000000 requests per second, got 0", "config", "set", bad, "--comment=x", "--yes")
 	o.fails(exitUsage, "missing flags: --comment=TEXT", "config", "set", bad)
 	o.fails(exitUsage, "no such file", "config", "set", "nowhere.json", "--comment=x")
 
+	o.fails(exitUsage, "nobody can be asked whether that replaces the right one: none is published, so say --if-revision=0", "config", "set", o.file(loud), "--comment=x")
 	first := o.revision(o.ok("config", "set", o.file(loud), "--comment=look closely", "--if-revision=0"))
+	for _, command := range [][]string{{"config", "set"}, {"config", "rollout", "start", "--percent=5"}} {
+		o.fails(exitUsage, "revision "+first+" is published, so say --if-revision="+first+" if that was seen, or --yes whatever it is",
+			append(command, o.file(quiet), "--comment=x")...)
+	}
+	assert.JSONEq(o, loud, o.ok("config", "get"))
 	assert.JSONEq(o, loud, o.ok("config", "get"))
 	o.fails(exitConflict, "(changed)", "config", "set", o.file(quiet), "--comment=x", "--if-revision=0")
 	assert.Contains(o, o.ok("config", "diff", o.file(quiet)), "-  \"logLevel\": \"debug\"\n+  \"logLevel\": \"error\"\n")
@@ -145,13 +151,16 @@ func (o remoteOperator) edits() {
 func (o remoteOperator) rollouts() {
 	o.Helper()
 	o.fails(exitFailure, "(no_such_rollout)", "config", "rollout", "status")
-	assert.Regexp(o, `^rollout \w{26}: trial, 50% of the nodes, by olga: try$`, o.ok("config", "rollout", "start", o.file(quiet), "--percent=50", "--comment=try"))
+	assert.Regexp(o, `^rollout \w{26}: trial, 50% of the nodes, by olga: try$`, o.ok("config", "rollout", "start", o.file(quiet), "--percent=50", "--comment=try", "--yes"))
 	assert.Regexp(o, `: trial, 75% of`, o.ok("config", "rollout", "target", "--percent=75"))
 	assert.Regexp(o, `(?s)^rollout .* trial, .*\nNODE +AS-IT-SHOULD`, o.ok("config", "rollout", "status"))
 	o.fails(exitUsage, "say --yes", "config", "rollout", "abandon", "--comment=no")
 	assert.Regexp(o, `: abandoned, `, o.ok("config", "rollout", "abandon", "--comment=no", "--yes"))
 	o.fails(exitConflict, "(rollout_conflict)", "config", "rollout", "promote", "--comment=yes", "--yes")
-	o.ok("config", "rollout", "start", o.file(quiet), "--percent=100", "--comment=again")
+	o.ok("config", "rollout", "start", o.file(quiet), "--percent=50", "--comment=again", "--yes")
+	o.fails(exitUsage, "say --yes", "config", "rollout", "target", "--percent=100")
+	assert.Regexp(o, `: trial, 50% of`, o.ok("config", "rollout", "status"))
+	assert.Regexp(o, `: trial, 100% of`, o.ok("config", "rollout", "target", "--percent=100", "--yes"))
 	o.ok("config", "rollout", "promote", "--comment=good", "--yes")
 	assert.JSONEq(o, quiet, o.ok("config", "get"))
 	assert.Contains(o, o.ok("config", "consistency"), "AS-IT-SHOULD")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -15,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/conformance/servers"
 	"github.com/seed27495941/seckill/internal/stores"
 )
@@ -33,20 +36,8 @@ type terminal struct {
 // atTerminal starts a command at a terminal.
 func atTerminal(t *testing.T, env []string, args ...string) *terminal {
 	t.Helper()
-	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		t.Skipf("needs terminals: %v", err)
-	}
+	keys, screen := openTerminal(t)
 	x := &terminal{command: newCommand(t, args...), keys: keys, shown: &lockedBuffer{}}
-	number := 0
-	x.control(func(fd int) (err error) {
-		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
-			number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
-		}
-		return err
-	})
-	screen, err := os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
-	require.NoError(t, err)
 	var reading sync.WaitGroup
 	reading.Go(func() { _, _ = io.Copy(x.shown, keys) }) // until it is closed
 	t.Cleanup(func() {
@@ -65,13 +56,35 @@ func atTerminal(t *testing.T, env []string, args ...string) *terminal {
 	return x
 }
 
-func (x *terminal) control(do func(fd int) error) {
-	x.Helper()
-	raw, err := x.keys.SyscallConn()
-	require.NoError(x, err)
+// openTerminal makes a terminal: what is typed goes into keys, out of which comes what the
+// terminal shows, and programs have the screen.
+func openTerminal(t *testing.T) (keys, screen *os.File) {
+	t.Helper()
+	keys, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		t.Skipf("needs terminals: %v", err)
+	}
+	t.Cleanup(func() { _ = keys.Close() })
+	number := 0
+	control(t, keys, func(fd int) (err error) {
+		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
+			number, err = unix.IoctlGetInt(fd, unix.TIOCGPTN)
+		}
+		return err
+	})
+	screen, err = os.OpenFile("/dev/pts/"+strconv.Itoa(number), os.O_RDWR|unix.O_NOCTTY, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = screen.Close() })
+	return keys, screen
+}
+
+func control(t *testing.T, keys *os.File, do func(fd int) error) {
+	t.Helper()
+	raw, err := keys.SyscallConn()
+	require.NoError(t, err)
 	var failed error
-	require.NoError(x, raw.Control(func(fd uintptr) { failed = do(int(fd)) }))
-	require.NoError(x, failed)
+	require.NoError(t, raw.Control(func(fd uintptr) { failed = do(int(fd)) }))
+	require.NoError(t, failed)
 }
 
 // asked waits until the command asks something, after what it asked before.
@@ -95,7 +108,7 @@ func (x *terminal) types(keys string) {
 // hides reports whether the terminal does not show what is typed.
 func (x *terminal) hides() (hidden bool) {
 	x.Helper()
-	x.control(func(fd int) error {
+	control(x.T, x.keys, func(fd int) error {
 		state, err := unix.IoctlGetTermios(fd, unix.TCGETS)
 		hidden = err == nil && state.Lflag&unix.ECHO == 0
 		return err
@@ -168,6 +181,7 @@ func TestAtATerminal(t *testing.T) {
 	})
 	t.Run("passwords", func(t *testing.T) { p.passwords(t, oneTime) })
 	t.Run("questions", p.questions)
+	t.Run("replacements", func(t *testing.T) { p.replacements(t, file) })
 	t.Run("editors", func(t *testing.T) {
 		p.editors(t, func(script string) []string {
 			return append(p.env, "EDITOR="+file("editor", []byte("#!/bin/sh\n"+script)))
@@ -205,9 +219,21 @@ func (p typist) passwords(t *testing.T, oneTime string) {
 
 // questions are asked before what can't be undone.
 func (p typist) questions(t *testing.T) {
-	id, stderr, code := p.run(t, create("--slots=1", "--publish")...)
+	x := p.at(t, create("--publish")...)
+	x.asked("Publish Phone, which can't be changed then? [y/N] ")
+	x.types("n\n")
+	x.ends(exitFailure, "nothing was done")
+	listed, stderr, code := p.run(t, "events", "list")
+	require.Zero(t, code, stderr)
+	assert.NotContains(t, listed, "Phone")
+
+	id, stderr, code := p.run(t, create("--slots=1")...)
 	require.Zero(t, code, stderr)
 	id = strings.TrimSpace(id)
+	x = p.at(t, "events", "publish", id)
+	x.asked(fmt.Sprintf("Publish %s (Phone), which can't be changed then? [y/N] ", id))
+	x.types("y\n")
+	x.ends(0, id+" online\n")
 	status := func(want string) {
 		t.Helper()
 		shown, stderr, code := p.run(t, "events", "show", id)
@@ -225,11 +251,56 @@ func (p typist) questions(t *testing.T) {
 		x.ends(exitFailure, message)
 	}
 	status("online")
-	x := p.at(t, "events", "close", id)
+	x = p.at(t, "events", "close", id)
 	x.asked(question)
 	x.types(" Yes \n")
 	x.ends(0, id+" closed\n")
 	status("closed")
+}
+
+// replacements: what a file changes is shown before it is asked whether that is meant.
+func (p typist) replacements(t *testing.T, file func(name string, text []byte) string) {
+	changes := func(args []string, diff, question, answer string, code int, message string) {
+		t.Helper()
+		x := p.at(t, args...)
+		x.asked(diff)
+		x.asked(question + "? [y/N] ")
+		x.types(answer + "\n")
+		x.ends(code, message)
+	}
+	set := func(text string) []string {
+		return []string{"config", "set", file("config.json", []byte(text)), "--comment=x"}
+	}
+	const toAll = "Publish that, to all nodes"
+	x := p.at(t, set(`{"logLevel":"loud"}`)...)
+	x.asked("logLevel: ")
+	x.ends(exitUsage, "the config can't be used")
+	changes(set(loud), `+  "logLevel": "debug"`, toAll, "n", exitFailure, "nothing was done")
+	changes(set(loud), `+  "logLevel": "debug"`, toAll, "y", 0, "published as revision ")
+	changes(append(set(quiet), "--if-revision=0"), "-  \"logLevel\": \"debug\"\n+  \"logLevel\": \"error\"\n", toAll, "y", exitConflict, "(changed)")
+	start := func(more ...string) []string {
+		return append([]string{"config", "rollout", "start", file("config.json", []byte(quiet)), "--comment=x"}, more...)
+	}
+	changes(start("--percent=5"), `+  "logLevel": "error"`, "Try that on 5% of the nodes", "n", exitFailure, "nothing was done")
+	changes(start("--percent=100"), `+  "logLevel": "error"`, "Try that on all nodes at once", "n", exitFailure, "nothing was done")
+	changes(start("--percent=50"), `+  "logLevel": "error"`, "Try that on 50% of the nodes", "y", 0, "trial, 50% of the nodes")
+	target := []string{"config", "rollout", "target", "--percent=100"}
+	changes(target, quiet, "Try that on all nodes at once", "n", exitFailure, "nothing was done")
+	_, stderr, code := p.run(t, append(target, "--label=zone=a")...)
+	assert.Zero(t, code, stderr, "that are not all nodes")
+	_, stderr, code = p.run(t, "config", "rollout", "abandon", "--comment=x", "--yes")
+	require.Zero(t, code, stderr)
+	_, stderr, code = p.run(t, "config", "delete", "--comment=x", "--yes")
+	require.Zero(t, code, stderr)
+
+	id, stderr, code := p.run(t, create()...)
+	require.Zero(t, code, stderr)
+	id = strings.TrimSpace(id)
+	draft := []string{"events", "edit", id, "--file=" + file("draft.yaml", []byte("title: Tablet\nsku: t\ntotal: 5\nprice: {currency: EUR}\nwindow: {closes: 2040-01-01T00:00:00Z}\n"))}
+	changes(draft, "-  \"title\": \"Phone\",\n", "Have the draft so", "n", exitFailure, "nothing was done")
+	changes(draft, "+  \"title\": \"Tablet\",\n", "Have the draft so", "y", 0, id+" draft\n")
+	_, stderr, code = p.run(t, "events", "delete", id, "--yes")
+	require.Zero(t, code, stderr)
 }
 
 // editors: what was edited is published if that is meant. Else it is kept, and where is told.
@@ -284,4 +355,17 @@ func (p typist) editors(t *testing.T, program func(script string) []string) {
 	left, err := filepath.Glob(filepath.Join(x.cmd.Dir, "seckill-config-*"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
+}
+
+// What the store has can't have a terminal do anything; what is no terminal gets it as it is.
+func TestTerminalsGetNoOrders(t *testing.T) {
+	text := "a\tb\r\n\x1b[2K\u009b1A\x9b\u202e\"é\"\n"
+	keys, screen := openTerminal(t)
+	require.NoError(t, printer{to: screen}.value(backend.Entry{Value: []byte(text + "end")}))
+	shown, err := bufio.NewReader(keys).ReadString('d')
+	require.NoError(t, err)
+	assert.Equal(t, "a\tb\\r\n\\x1b[2K\\u009b1A\\x9b\\u202e\"é\"\nend", strings.ReplaceAll(shown, "\r\n", "\n"), "the terminal's own ends of lines aside")
+	var piped bytes.Buffer
+	require.NoError(t, printer{to: &piped}.value(backend.Entry{Value: []byte(text)}))
+	assert.Equal(t, text, piped.String())
 }

@@ -118,7 +118,7 @@ func (w *walk) run() {
 // sale: what one node is asked for another one knows of, and the checker finds
 // nothing wrong.
 func (w *walk) sale(a, b *walker) {
-	made := w.operate("events", "create", "--title=Teapot", "--sku=T", "--price=1999", "--currency=EUR", "--total=100", "--per-user=2", "--opens=+0s", "--closes=+1h", "--publish")
+	made := w.operate("events", "create", "--title=Teapot", "--sku=T", "--price=1999", "--currency=EUR", "--total=100", "--per-user=2", "--opens=+0s", "--closes=+1h", "--publish", "--yes")
 	id := strings.Fields(made)[0]
 	w.step("seckill events create --publish: event %s is online", id)
 

@@ -16,13 +16,14 @@ type loginCommand struct {
 // Help is shown by seckill login --help.
 func (*loginCommand) Help() string {
 	return `Asks for the password, and keeps the session in $XDG_STATE_HOME/seckill-admin/sessions.json (~/.local/state), for you alone; it ends after 12
-hours, or when it was not used for one. A password for one login is changed at once. Where there is no terminal, passwords are read from
+hours, or when it was not used for one, or with 'seckill logout' or another login. An API token, if there is one, counts before it, but not for
+'login', 'passwd' and 'logout'. A password for one login is changed at once. Where there is no terminal, passwords are read from
 the standard input, one a line: the present one and, if it has to be changed, the new one.`
 }
 
 // Run begins a session.
 func (c *loginCommand) Run(p *program) error {
-	return c.run(p, "", func(ctx context.Context, r remote) error {
+	return c.bySession(p, func(ctx context.Context, r remote) error {
 		ask := &asker{in: bufio.NewReader(os.Stdin)}
 		password, err := ask.secret(ctx, "Password of "+c.Name)
 		if err != nil {
@@ -51,7 +52,7 @@ func (*passwdCommand) Help() string {
 
 // Run changes one's own password.
 func (c *passwdCommand) Run(p *program) error {
-	return c.run(p, "", func(ctx context.Context, _ remote) error {
+	return c.bySession(p, func(ctx context.Context, _ remote) error {
 		ask := &asker{in: bufio.NewReader(os.Stdin)}
 		from, err := ask.secret(ctx, "Present password")
 		if err != nil {
@@ -63,7 +64,7 @@ func (c *passwdCommand) Run(p *program) error {
 
 // change gives the user of the session that is kept another password.
 func (f remoteFlags) change(ctx context.Context, p *program, ask *asker, from string) error {
-	cfg, err := f.config(p)
+	cfg, err := f.session(p)
 	if err != nil {
 		return err
 	}
@@ -100,9 +101,14 @@ func (f remoteFlags) keep(session client.Session) error {
 
 type logoutCommand struct{ remoteFlags }
 
+// Help is shown by seckill logout --help.
+func (*logoutCommand) Help() string {
+	return `The session that 'seckill login' has kept ends, for everybody who has it. API tokens go on.`
+}
+
 // Run ends the session.
 func (c *logoutCommand) Run(p *program) error {
-	return c.run(p, "", func(ctx context.Context, r remote) error {
+	return c.bySession(p, func(ctx context.Context, r remote) error {
 		if err := r.Logout(ctx); err != nil {
 			return err
 		}

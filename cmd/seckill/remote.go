@@ -36,12 +36,26 @@ type remote struct {
 	printer
 }
 
-// run runs f on the admin service, until a signal comes.
+// run runs do on the admin service, until a signal comes.
 func (f remoteFlags) run(p *program, output string, do func(ctx context.Context, r remote) error) error {
 	cfg, err := f.config(p)
 	if err != nil {
 		return err
 	}
+	return f.runAs(cfg, output, do)
+}
+
+// bySession is run for what begins and ends a session: it goes by the one that is kept,
+// whatever token there is as well.
+func (f remoteFlags) bySession(p *program, do func(ctx context.Context, r remote) error) error {
+	cfg, err := f.session(p)
+	if err != nil {
+		return err
+	}
+	return f.runAs(cfg, "", do)
+}
+
+func (f remoteFlags) runAs(cfg client.Config, output string, do func(ctx context.Context, r remote) error) error {
 	c, err := client.New(cfg)
 	if err != nil {
 		return err
@@ -51,8 +65,36 @@ func (f remoteFlags) run(p *program, output string, do func(ctx context.Context,
 	return f.explain(do(ctx, remote{c, printer{json: output == "json", to: os.Stdout}}))
 }
 
-// config says where the service is, and who asks.
+// config says where the service is, and who asks: a token counts before a session.
 func (f remoteFlags) config(p *program) (client.Config, error) {
+	token, err := f.token()
+	switch {
+	case err != nil:
+		return client.Config{}, err
+	case token == "":
+		return f.session(p)
+	}
+	cfg, err := f.service(p)
+	cfg.Token = token
+	return cfg, err
+}
+
+// session says where the service is, and that who has logged in asks.
+func (f remoteFlags) session(p *program) (client.Config, error) {
+	cfg, err := f.service(p)
+	if err != nil {
+		return cfg, err
+	}
+	sessions, err := sessions()
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Session, err = sessions.Get(cfg.Base)
+	return cfg, err
+}
+
+// service says where it is.
+func (f remoteFlags) service(p *program) (client.Config, error) {
 	for _, flag := range p.flags {
 		if flag.Key == "backend" || strings.HasPrefix(flag.Key, "store.") {
 			return client.Config{}, usageError{fmt.Errorf("%s: this command asks the admin service (--admin), not the store", flag.Name)}
@@ -62,16 +104,7 @@ func (f remoteFlags) config(p *program) (client.Config, error) {
 	if err != nil {
 		return client.Config{}, fmt.Errorf("--admin: %w", err)
 	}
-	cfg := client.Config{Base: base, CA: f.CA}
-	if cfg.Token, err = f.token(); err != nil || cfg.Token != "" {
-		return cfg, err
-	}
-	sessions, err := sessions()
-	if err != nil {
-		return cfg, err
-	}
-	cfg.Session, err = sessions.Get(base)
-	return cfg, err
+	return client.Config{Base: base, CA: f.CA}, nil
 }
 
 func (f remoteFlags) token() (string, error) {

@@ -233,14 +233,50 @@ func (o remoteOperator) people() {
 	assert.Contains(o, o.ok("tokens", "list"), "robot")
 	o.fails(exitUsage, "say --yes", "tokens", "revoke", strings.Split(token, "_")[1])
 	o.ok("tokens", "revoke", strings.Split(token, "_")[1], "--yes")
-	_, stderr, code = bob("", "logout")
-	require.Zero(o, code, stderr)
-	_, _, code = bob("", "whoami")
-	assert.Equal(o, exitFailure, code)
+	o.sessions(bob, filepath.Join(state, "seckill-admin", "sessions.json"))
 	o.ok("users", "role", "bob", "operator")
 	o.ok("users", "password", "bob", "--yes")
 	o.ok("users", "remove", "bob", "--yes")
 	o.fails(exitConflict, "(last_admin)", "users", "remove", "olga", "--yes")
+}
+
+// sessions: one that is kept begins and ends by itself, whatever token there is as well.
+func (o remoteOperator) sessions(bob func(typed string, args ...string) (out, stderr string, code int), file string) {
+	o.Helper()
+	keep := func(text []byte) {
+		o.Helper()
+		require.NoError(o, os.WriteFile(file, text, 0o600))
+	}
+	read := func() []byte {
+		o.Helper()
+		text, err := os.ReadFile(file)
+		require.NoError(o, err)
+		return text
+	}
+	alive := func(want bool, session []byte) {
+		o.Helper()
+		now := read()
+		keep(session)
+		_, stderr, code := bob("", "whoami")
+		assert.Equal(o, want, code == 0, stderr)
+		keep(now)
+	}
+	withToken := func(typed string, args ...string) (out, stderr string, code int) {
+		return bob(typed, append(args, o.store[1])...) // olga's
+	}
+	first := read()
+	_, stderr, code := withToken("correct horse battery\n", "login", "bob")
+	require.Zero(o, code, stderr)
+	second := read()
+	alive(false, first)
+	alive(true, second)
+	_, stderr, code = withToken("correct horse battery\nbattery horse correct\n", "passwd")
+	require.Zero(o, code, stderr)
+	third := read()
+	alive(true, third)
+	_, stderr, code = withToken("", "logout")
+	require.Zero(o, code, stderr)
+	alive(false, third)
 }
 
 func (o remoteOperator) audits() {

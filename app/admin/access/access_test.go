@@ -319,6 +319,30 @@ func TestSessionsEnd(t *testing.T) {
 	})
 }
 
+// Who logs in again leaves no session behind that nobody can end any more; those of other
+// browsers go on, and so does this one if the login is refused.
+func TestALoginEndsTheSessionOfBefore(t *testing.T) {
+	store := &stores.Faulty{Store: stores.NewMemory().Open(t)}
+	a := start(t, store).ready()
+	<-a.first
+	me := a.member("bob", access.Viewer)
+	elsewhere := &browser{remote: nextAddress()}
+	require.Equal(t, http.StatusOK, elsewhere.login(a, "bob", good).code)
+	before := *me
+	require.Equal(t, http.StatusUnauthorized, me.login(a, "bob", "wrong").code)
+	require.Equal(t, http.StatusOK, before.get(a, "/view").code)
+	require.Equal(t, http.StatusOK, me.login(a, "bob", good).code)
+	assert.Equal(t, http.StatusOK, me.get(a, "/view").code)
+	assert.Equal(t, http.StatusUnauthorized, before.get(a, "/view").code)
+	assert.Equal(t, http.StatusOK, elsewhere.get(a, "/view").code)
+
+	before = *me
+	store.Set(stores.Hooks{Del: func(string) error { return backend.ErrUnavailable }})
+	require.Equal(t, http.StatusOK, me.login(a, "bob", good).code, "the login counts")
+	assert.Equal(t, http.StatusOK, before.get(a, "/view").code)
+	assert.Equal(t, 1, a.log.Count("the session of before goes on"))
+}
+
 // A request that is still on its way does not bring back a session that was ended.
 func TestALoggedOutSessionIsNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -19,10 +19,12 @@ type Login struct {
 // errWrong is the same whether there is such a user or not.
 func errWrong() error { return unauthenticated("name or password is wrong") }
 
-// Login begins a session. ctx is that of a request that has passed [Access.Authenticate].
-// Errors: a *web.Problem: unauthenticated, throttled, unavailable, unknown; defects.
+// Login begins a session, and ends that of the request, if it has one: nobody would have
+// the secret to do so any more. ctx is that of a request that has passed
+// [Access.Authenticate]. Errors: a *web.Problem: unauthenticated, throttled, unavailable,
+// unknown; defects.
 func (a *Access) Login(ctx context.Context, name, secret string) (Login, error) {
-	return a.attempt(ctx, loginAction, name, func(c client) (login Login, err error) {
+	login, err := a.attempt(ctx, loginAction, name, func(c client) (login Login, err error) {
 		u, e, err := a.verify(ctx, name, secret)
 		if err != nil {
 			return Login{}, err
@@ -36,6 +38,13 @@ func (a *Access) Login(ctx context.Context, name, secret string) (Login, error) 
 		})
 		return login, err
 	})
+	if err != nil {
+		return Login{}, err
+	}
+	if err := a.ends(ctx, callerOf(ctx)); err != nil {
+		a.log.Warn("the session of before goes on after a login", "error", err)
+	}
+	return login, nil
 }
 
 // ChangePassword gives the user of a session a new password, which ends all sessions
@@ -90,15 +99,23 @@ func (a *Access) ChangePassword(ctx context.Context, from, to string) (Login, er
 func (a *Access) Logout(ctx context.Context) (http.Cookie, error) {
 	by := callerOf(ctx)
 	gone := by.client.cookie("", -1)
+	if err := a.ends(ctx, by); err != nil {
+		return gone, Problem(err)
+	}
+	return gone, nil
+}
+
+// ends ends the session of a request, on all admins, if it has one.
+func (a *Access) ends(ctx context.Context, by caller) error {
 	if by.proof.session == "" {
-		return gone, nil
+		return nil
 	}
 	if err := a.store.Delete(ctx, by.proof.session); err != nil {
-		return gone, Problem(err)
+		return err
 	}
 	a.recordLogout(ctx, by)
 	a.copy.await(ctx, by.proof.session, 0)
-	return gone, nil
+	return nil
 }
 
 // attempts bounds how often a login begins again because the user was changed at

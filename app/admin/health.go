@@ -60,7 +60,9 @@ type examiner struct {
 	examined time.Time
 }
 
+// look goes on when who asks goes away: what it sees is shown to others too.
 func (x *examiner) look(ctx context.Context, s backend.Store, d backend.Diagnoser) StoreHealth {
+	ctx = context.WithoutCancel(ctx)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if time.Since(x.probed) > probeEvery {

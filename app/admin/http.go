@@ -269,7 +269,7 @@ func (a *API) addNodes() {
 	huma.Register(a, a.operation("clear-config", http.MethodDelete, "/v1/nodes/{id}/push", "End that", told), s.ClearConfig)
 	huma.Register(a, a.operation("reload-node", http.MethodPost, "/v1/nodes/{id}/reload", "Have a node load something again", told, sending, also(refused)), s.ReloadNode)
 	huma.Register(a, a.operation("get-blacklist", http.MethodGet, "/v1/blacklist", "How the nodes' blacklists stand", also(unauthenticated, mustChange)), s.GetBlacklist)
-	sd := a.operation("discover-nodes", http.MethodGet, "/sd/prometheus", "Where monitoring finds the nodes: Prometheus HTTP service discovery", also(unauthenticated, mustChange))
+	sd := a.operation("discover-nodes", http.MethodGet, "/sd/prometheus", "Where monitoring finds the nodes: Prometheus HTTP service discovery", reading)
 	sd.Tags = []string{"nodes"}
 	huma.Register(a, sd, s.Discover)
 }

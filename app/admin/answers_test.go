@@ -437,6 +437,7 @@ func (o *office) particular(s *shop, samples map[string]func() request, try func
 	} {
 		try(get(path)).refused(http.StatusUnprocessableEntity, "invalid")
 	}
+	try(get("/v1/keys").by(access.Viewer)).refused(http.StatusForbidden, "forbidden")
 	o.searching(func() { try(samples["list-keys"]()).refused(http.StatusTooManyRequests, "throttled") })
 	o.reading(o.closed(), func() {
 		for _, id := range []string{"verify-event", "find-orders", "export-orders"} {

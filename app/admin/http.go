@@ -325,8 +325,9 @@ func (a *API) addAccess() {
 func (a *API) addStore() {
 	s := a.s
 	huma.Register(a, a.operation("get-store", http.MethodGet, "/v1/store", "How the store is", also(unauthenticated, mustChange)), s.Health)
-	list := a.operation("list-keys", http.MethodGet, "/v1/keys", "Search the store's keys", reading, also(invalid, throttled))
-	list.Description = fmt.Sprintf("A prefix with more than %d keys or %d MiB is refused; a longer one is named then. One search of a user goes on at a time.", mostKeys, mostBytes>>20)
+	list := a.operation("list-keys", http.MethodGet, "/v1/keys", "Search the store's keys", reading, also(forbidden, invalid, throttled))
+	list.Description = fmt.Sprintf("A prefix with more than %d keys or %d MiB is refused; a longer one is named then. One that has keys below %s, as the empty one does, is for operators. "+
+		"One search of a user goes on at a time.", mostKeys, mostBytes>>20, salesDir)
 	list.Middlewares = huma.Middlewares{patient}
 	huma.Register(a, list, s.ListKeys)
 	huma.Register(a, a.operation("get-key", http.MethodGet, "/v1/key", "A key", reading, also(invalid, noSuchKey)), s.GetKey)

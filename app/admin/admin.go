@@ -62,6 +62,7 @@ type Service struct {
 	examiner  examiner
 	searches  *searches
 	reads     chan struct{} // of the orders of a sale, that go on
+	streams   streams
 	warned    warned
 	refusals  *limit.Users // that are recorded, by who was refused
 

@@ -419,6 +419,7 @@ func TestEveryDocumentedAnswerIsReached(t *testing.T) {
 
 	o.particular(s, samples, try)
 	seen["stream-figures 200 "] = true            // TestFiguresAreStreamed does
+	seen["stream-figures 429 throttled"] = true   // TestStreamsOfAUserAreBounded
 	seen["discover-nodes 503 unavailable"] = true // TestTargetsAreNotTakenAwayUnread
 	for _, promised := range promises {
 		assert.True(t, seen[promised], "%s was not seen", promised)

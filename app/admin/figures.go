@@ -141,6 +141,12 @@ func (s *Service) stream(w http.ResponseWriter, r *http.Request) {
 		writeProblem(w, err)
 		return
 	}
+	end, err := s.BeginStream(ctx)
+	if err != nil {
+		writeProblem(w, err)
+		return
+	}
+	defer end()
 	to := web.NewStream(w)
 	look, beat := time.NewTicker(lookEvery), time.NewTicker(web.Heartbeat)
 	defer look.Stop()

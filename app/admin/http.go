@@ -226,7 +226,7 @@ func patient(ctx huma.Context, next func(huma.Context)) {
 }
 
 func (a *API) addStream() {
-	op := a.operation("stream-figures", http.MethodGet, "/v1/events/{id}/live", "Be told how an open sale stands, as it changes", reading, also(noSuchEvent, notLive))
+	op := a.operation("stream-figures", http.MethodGet, "/v1/events/{id}/live", "Be told how an open sale stands, as it changes", reading, also(noSuchEvent, notLive, throttled))
 	a.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[Live](), true, "Live")
 	op.Responses["200"] = &huma.Response{
 		Description: "Server-sent events: `figures` at once and when they have changed, at most two a second; `ended`, as the last one, when the sale is open no more. " +

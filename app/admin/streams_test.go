@@ -43,6 +43,48 @@ func (l *listener) String() string {
 	return l.text.String()
 }
 
+// Each stream is a connection, and has the figures put together twice a second: a user has
+// so many, wherever they are open, and another user has as many.
+func TestStreamsOfAUserAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := open(t, stores.NewMemory())
+		e := o.published()
+		live := request{method: http.MethodGet, path: "/v1/events/" + e.ID.String() + "/live", as: access.Viewer}
+		stores.Wait(t, "figures", func() bool { return o.get("/v1/events/"+e.ID.String()+"/figures").status == http.StatusOK })
+		pages := must[*console.Console](t)(console.New(console.Config{Service: o.service, Access: o.access, Log: silent}))
+		page := o.access.Authenticate(admin.Remember(pages))
+		ctx, leave := context.WithCancel(t.Context())
+		var streams sync.WaitGroup
+		for i := range 20 {
+			handler, r := o.handler, o.make(live)
+			if i == 0 {
+				handler, r = page, o.make(live.at("/live").with("Accept", "text/event-stream"))
+			}
+			l := &listener{header: http.Header{}}
+			streams.Go(func() { handler.ServeHTTP(l, r.WithContext(ctx)) })
+			synctest.Wait()
+			require.NotEmpty(t, l.String())
+		}
+		a := o.do(live).refused(http.StatusTooManyRequests, "throttled")
+		assert.Equal(t, "10", a.header.Get("Retry-After"))
+		other, stop := context.WithCancel(t.Context())
+		l := &listener{header: http.Header{}}
+		streams.Go(func() { o.handler.ServeHTTP(l, o.make(live.by(access.Operator)).WithContext(other)) })
+		synctest.Wait()
+		assert.Contains(t, l.String(), "event: figures")
+		stop()
+		leave()
+		streams.Wait()
+		again, stop := context.WithCancel(t.Context())
+		l = &listener{header: http.Header{}}
+		streams.Go(func() { o.handler.ServeHTTP(l, o.make(live).WithContext(again)) })
+		synctest.Wait()
+		assert.Contains(t, l.String(), "event: figures", "what has ended counts no more")
+		stop()
+		streams.Wait()
+	})
+}
+
 // All who look at the same page share one reader of the store, and it reads nothing when
 // nobody looks.
 func TestStreamsShareTheirReads(t *testing.T) {

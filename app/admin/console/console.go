@@ -40,7 +40,6 @@ type Config struct {
 type Console struct {
 	cfg     Config
 	views   views
-	streams streams
 	shared  shared
 	pages   *http.ServeMux
 	handler http.Handler

@@ -27,37 +27,6 @@ func wantsStream(r *http.Request) bool {
 	return strings.HasPrefix(r.Header.Get("Accept"), web.EventStream)
 }
 
-// mostStreams bounds how many pages of one user are told what is new: each is a connection.
-const mostStreams = 20
-
-// streams counts those that go on, by user. The zero value has none.
-type streams struct {
-	mu sync.Mutex
-	of map[string]int
-}
-
-// begin reports whether a user may have one more, which has to end then.
-func (s *streams) begin(user string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.of[user] == mostStreams {
-		return false
-	}
-	if s.of == nil {
-		s.of = map[string]int{}
-	}
-	s.of[user]++
-	return true
-}
-
-func (s *streams) end(user string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.of[user]--; s.of[user] == 0 {
-		delete(s.of, user)
-	}
-}
-
 // A news is what a page is told: parts of it to be replaced, by their ids, and points of
 // its curve.
 type news struct {
@@ -142,10 +111,11 @@ func (p *page) stream(look func(ctx context.Context) (news, error)) error {
 	if !wantsStream(p.r) {
 		return web.NewProblem(http.StatusNotFound, "not_found", "There is no such page.")
 	}
-	if !p.streams.begin(p.who.Name) {
-		return web.NewProblem(http.StatusTooManyRequests, "throttled", "Too many of your pages are open.").With("Retry-After", "10")
+	end, err := p.cfg.Service.BeginStream(p.ctx)
+	if err != nil {
+		return err
 	}
-	defer p.streams.end(p.who.Name)
+	defer end()
 	key := p.r.URL.Path + " " + string(p.who.Role)
 	seen := p.shared.join(key)
 	defer p.shared.leave(key)

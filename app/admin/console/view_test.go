@@ -132,19 +132,3 @@ func TestOnlyNewsAreTold(t *testing.T) {
 	assert.Equal(t, map[string]string{"b": "3"}, changes(told, map[string]string{"a": "1", "b": "3"}))
 	assert.Empty(t, changes(told, map[string]string{"a": "1", "b": "3"}))
 }
-
-func TestNobodyHasTheStoreReadByAnyNumberOfPages(t *testing.T) {
-	var s streams
-	for range mostStreams {
-		require.True(t, s.begin("ann"))
-	}
-	assert.False(t, s.begin("ann"))
-	assert.True(t, s.begin("bob"), "who has none yet")
-	s.end("bob")
-	s.end("ann")
-	assert.True(t, s.begin("ann"))
-	for range mostStreams {
-		s.end("ann")
-	}
-	assert.Empty(t, s.of)
-}

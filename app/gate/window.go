@@ -10,10 +10,11 @@ import (
 	"github.com/seed27495941/seckill/app/web"
 )
 
-// skew is how far this node's clock may be behind that of who decides. Nobody measures
-// it here; a clock that nothing keeps is wrong by seconds, and by a minute it is noticed.
-// Orders of that minute are left to the owner of the stock.
-const skew = time.Minute
+// skew is how far this node's clock may be behind that of who decides. Nobody measures it
+// here: a clock that is kept by NTP is wrong by milliseconds. Orders that come so long
+// before the opening are left to the owner of the stock, and those are the most: longer
+// would have the crowd use up what the store can take.
+const skew = 10 * time.Second
 
 // Events tells of an event: a [catalogue.Catalogue].
 type Events interface {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -22,7 +23,7 @@ import (
 func (o *office) as(role access.Role) (ctx context.Context) {
 	o.Helper()
 	keep := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { ctx = r.Context() })
-	o.access.Authenticate(admin.Remember(keep)).ServeHTTP(nil, o.make(request{method: http.MethodGet, path: "/", as: role}))
+	o.access.Authenticate(admin.Remember(keep)).ServeHTTP(httptest.NewRecorder(), o.make(request{method: http.MethodGet, path: "/", as: role}))
 	return ctx
 }
 

@@ -141,7 +141,7 @@ func compareFields(from, to []byte) ([]FieldChange, error) {
 	case errors.Is(errB, backend.ErrTooLarge):
 		return nil, errB
 	case errA != nil || errB != nil:
-		return changes, nil
+		return changes, nil //nolint:nilerr // what is no JSON has no fields
 	}
 	all := maps.Clone(a.values)
 	maps.Copy(all, b.values)
@@ -177,7 +177,8 @@ func fieldsOf(text []byte) (fields, error) {
 	if err := dec.Decode(&v); err != nil {
 		return f, err
 	}
-	return f, f.add("", v)
+	err := f.add("", v)
+	return f, err
 }
 
 func (f *fields) add(path string, v any) error {

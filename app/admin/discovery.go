@@ -61,7 +61,7 @@ func (w *warned) tell(log *slog.Logger, left map[string]omission) {
 	defer w.mu.Unlock()
 	for id, o := range left {
 		if w.left[id] != o {
-			log.Warn(o.what+" is left out of service discovery", "node", id, "because", o.why)
+			log.Warn("left out of service discovery", "what", o.what, "node", id, "because", o.why)
 		}
 	}
 	w.left = left

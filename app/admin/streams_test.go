@@ -69,7 +69,8 @@ func TestStreamsOfAUserAreBounded(t *testing.T) {
 		assert.Equal(t, "10", a.header.Get("Retry-After"))
 		other, stop := context.WithCancel(t.Context())
 		l := &listener{header: http.Header{}}
-		streams.Go(func() { o.handler.ServeHTTP(l, o.make(live.by(access.Operator)).WithContext(other)) })
+		r := o.make(live.by(access.Operator))
+		streams.Go(func() { o.handler.ServeHTTP(l, r.WithContext(other)) })
 		synctest.Wait()
 		assert.Contains(t, l.String(), "event: figures")
 		stop()
@@ -77,7 +78,8 @@ func TestStreamsOfAUserAreBounded(t *testing.T) {
 		streams.Wait()
 		again, stop := context.WithCancel(t.Context())
 		l = &listener{header: http.Header{}}
-		streams.Go(func() { o.handler.ServeHTTP(l, o.make(live).WithContext(again)) })
+		r = o.make(live)
+		streams.Go(func() { o.handler.ServeHTTP(l, r.WithContext(again)) })
 		synctest.Wait()
 		assert.Contains(t, l.String(), "event: figures", "what has ended counts no more")
 		stop()

@@ -136,10 +136,11 @@ type eventsEdit struct {
 
 // Help is shown by seckill events edit --help.
 func (*eventsEdit) Help() string {
-	return `Flags change what they name. A file says all: what it leaves out is as in a new draft. So what it changes is shown before it is asked whether that
-is meant; where nobody can be asked, --if-revision says which revision was seen, or --yes that it replaces whatever is there. Without any of them the draft comes up in the editor
-of $VISUAL or $EDITOR, else vi; what can't be used is edited again, and if it can't be saved, because somebody else was faster, say, the
-text stays in a file, which is named.`
+	return `Flags change what they name. A file says all: what it leaves out is as in a new draft. So what it changes is shown before it is asked
+whether that is meant; where nobody can be asked, --if-revision says which revision was seen, or --yes that it replaces whatever is there.
+
+Without any of them the draft comes up in the editor of $VISUAL or $EDITOR, else vi; what can't be used is edited again, and if it can't be
+saved, because somebody else was faster, say, the text stays in a file, which is named.`
 }
 
 // Run changes a draft.

@@ -1,7 +1,6 @@
 package cpu
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -92,7 +91,7 @@ func (m *Meter) Percent() (all, own float64, err error) {
 type self struct{ *process.Process }
 
 func (s self) used() (time.Duration, error) {
-	t, err := s.TimesWithContext(context.Background())
+	t, err := s.Times()
 	if err != nil {
 		return 0, err
 	}

@@ -153,7 +153,7 @@ func (e Event) partly(err error) error {
 	case err == nil, errors.As(err, &conflict) && conflict.Key == record.EventKey(e.ID):
 		return err
 	case conflict != nil:
-		return fmt.Errorf("%w: event %s is %s, repeat the step to finish it: %s", backend.ErrUnknown, e.ID, e.Status, err)
+		return fmt.Errorf("%w: event %s is %s, repeat the step to finish it: %s", backend.ErrUnknown, e.ID, e.Status, err.Error())
 	}
 	return fmt.Errorf("%w: event %s is %s, repeat the step to finish it: %w", backend.ErrUnknown, e.ID, e.Status, err)
 }

@@ -208,7 +208,7 @@ func (c *Controller) Promote(ctx context.Context, id, author, comment string) (d
 		return nil
 	})
 	if err != nil {
-		return dynconf.Rollout{}, fmt.Errorf("%w: rollout %s is published as revision %d, repeat it to end the rollout: %s", backend.ErrUnknown, id, v.Revision, err)
+		return dynconf.Rollout{}, fmt.Errorf("%w: rollout %s is published as revision %d, repeat it to end the rollout: %s", backend.ErrUnknown, id, v.Revision, err.Error())
 	}
 	return r, nil
 }

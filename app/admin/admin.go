@@ -85,8 +85,7 @@ func New(cfg Config) (*Service, error) {
 		refusals:  refusals,
 		directory: cfg.Node.Directory(),
 		pages: http.Client{
-			Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true, ResponseHeaderTimeout: pagePatience},
-			Timeout:       pagePatience,
+			Transport:     &http.Transport{Proxy: nil, DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		searches: newSearches(),

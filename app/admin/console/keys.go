@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/seed27495941/seckill/app/admin"
+	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/web"
 )
 
@@ -16,14 +17,18 @@ type keysPage struct {
 }
 
 // folders are where to begin, for those who do not know what there is.
-func folders() []string {
-	return []string{"config", "events/", "goods/", "topics/", "nodes/", "sales/", "history/", "audit/", "admin/"}
+func folders(role access.Role) []string {
+	all := []string{"config", "events/", "goods/", "topics/", "nodes/", "history/", "audit/", "admin/"}
+	if role.Includes(access.Operator) {
+		all = append(all, "sales/")
+	}
+	return all
 }
 
 // keys searches the store, once something is said: all of it is much.
 func (p *page) keys() error {
 	query := p.r.URL.Query()
-	k := keysPage{Prefix: query.Get("prefix"), Contains: query.Get("contains"), Folders: folders()}
+	k := keysPage{Prefix: query.Get("prefix"), Contains: query.Get("contains"), Folders: folders(p.who.Role)}
 	if !query.Has("prefix") && !query.Has("contains") {
 		return p.show(http.StatusOK, "keys", "Keys", k)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -25,14 +26,14 @@ const (
 type copyOf struct {
 	mirrors map[string]*backend.Mirror // by directory
 
-	mu      sync.Mutex
-	changed chan struct{} // closed and replaced with each change
+	mu   sync.Mutex
+	gone map[string]time.Time // keys that were deleted here, and when
 }
 
 func newCopy(s backend.Store) *copyOf {
-	c := &copyOf{mirrors: map[string]*backend.Mirror{}, changed: make(chan struct{})}
+	c := &copyOf{mirrors: map[string]*backend.Mirror{}, gone: map[string]time.Time{}}
 	for _, dir := range []string{usersDir, tokensDir, sessionsDir} {
-		c.mirrors[dir] = backend.NewMirror(s, dir, c.wake)
+		c.mirrors[dir] = backend.NewMirror(s, dir)
 	}
 	return c
 }
@@ -43,19 +44,6 @@ func (c *copyOf) follow(ctx context.Context, dir string, log *slog.Logger) error
 	return retry.Forever(ctx, log, "follow "+dir, c.mirrors[dir].Run)
 }
 
-func (c *copyOf) wake(backend.Update) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-func (c *copyOf) change() <-chan struct{} {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.changed
-}
-
 func (c *copyOf) of(key string) *backend.Mirror {
 	return c.mirrors[key[:strings.LastIndexByte(key, '/')+1]]
 }
@@ -63,7 +51,7 @@ func (c *copyOf) of(key string) *backend.Mirror {
 // get is a [reader].
 func (c *copyOf) get(_ context.Context, key string) (backend.Entry, error) {
 	e, ok := c.of(key).Get(key)
-	if !ok {
+	if !ok || c.isGone(key) {
 		return e, fmt.Errorf("%q: %w", key, backend.ErrNotFound)
 	}
 	return e, nil
@@ -80,24 +68,34 @@ func (c *copyOf) isStale() bool {
 }
 
 // await waits until a change that was made here is in the copy, so that whoever made
-// it finds it in force. It does not wait for long: the change is made anyway.
+// it finds it in force. It does not wait for long: the change is made anyway. rev is 0
+// if the key was deleted.
 func (c *copyOf) await(ctx context.Context, key string, rev backend.Revision) {
-	ctx, cancel := context.WithTimeout(ctx, ownChange)
-	defer cancel()
-	m := c.of(key)
-	if rev > 0 {
-		_ = m.WaitFor(ctx, rev)
+	if c.note(key, rev); rev == 0 {
 		return
 	}
-	for {
-		changed := c.change()
-		if _, there := m.Get(key); !there {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-		}
+	ctx, cancel := context.WithTimeout(ctx, ownChange)
+	defer cancel()
+	_ = c.of(key).WaitFor(ctx, rev)
+}
+
+// note notes what was deleted. That the copy does not have it says nothing: it may be so
+// late that what was deleted has yet to come. When it is later than mostStale nobody goes by
+// it, so nothing has to be known for longer.
+func (c *copyOf) note(key string, rev backend.Revision) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.gone, func(_ string, at time.Time) bool { return time.Since(at) > mostStale })
+	if rev == 0 {
+		c.gone[key] = time.Now()
+		return
 	}
+	delete(c.gone, key)
+}
+
+func (c *copyOf) isGone(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	at, gone := c.gone[key]
+	return gone && time.Since(at) <= mostStale
 }

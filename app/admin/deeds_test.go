@@ -212,19 +212,22 @@ func TestWhatNodesAreToldIsRecorded(t *testing.T) {
 	o.do(push).is(http.StatusOK)
 	r := o.recorded("node.push")
 	assert.Equal(t, audit.Done, r.Outcome)
-	assert.JSONEq(t, `{"value":"{\"logLevel\":\"error\"}","author":"eve"}`, string(r.Before.JSON))
-	assert.Contains(t, string(r.After.JSON), `"value":"{\"logLevel\":\"warn\"}","comment":"less noise"`)
+	asked := `"asked":{"value":"{\"logLevel\":\"warn\"}","comment":"less noise"}}`
+	assert.JSONEq(t, `{"override":{"value":"{\"logLevel\":\"error\"}","author":"eve"},`+asked, string(r.Before.JSON))
+	assert.Contains(t, string(r.After.JSON), `"hash"`)
 	o.send(http.MethodDelete, at+"/push", "", "").is(http.StatusOK)
 	assert.Contains(t, string(o.recorded("node.clear").Before.JSON), "eve")
 	o.send(http.MethodPost, at+"/reload", `{"source":"settings"}`, "").is(http.StatusNoContent)
-	assert.Nil(t, o.recorded("node.reload").Before)
+	assert.Contains(t, string(o.recorded("node.reload").Before.JSON), `"asked":{"source":"settings"}`)
 
 	for code, want := range map[codes.Code]audit.Outcome{
 		codes.Unavailable: audit.Unknown, codes.DeadlineExceeded: audit.Unknown, codes.InvalidArgument: audit.Refused, codes.FailedPrecondition: audit.Failed,
 	} {
 		s.told.err = status.Error(code, "so it is")
 		assert.GreaterOrEqual(t, o.do(push).status, 400)
-		assert.Equal(t, want, o.recorded("node.push").Outcome, code)
+		r := o.recorded("node.push")
+		assert.Equal(t, want, r.Outcome, code)
+		assert.Contains(t, string(r.Before.JSON), "less noise", "also if nobody knows what came of it")
 	}
 	s.told.err = status.Error(codes.Aborted, "there is no such file")
 	o.send(http.MethodPost, at+"/reload", `{"source":"settings"}`, "").refused(http.StatusConflict, "refused")
@@ -235,7 +238,7 @@ func TestWhatNodesAreToldIsRecorded(t *testing.T) {
 	stores.Wait(t, "it is listed", func() bool { _, ok := o.node.Directory().Node("quiet"); return ok })
 	o.do(push.at("/v1/nodes/quiet/push")).refused(http.StatusBadGateway, "unreachable")
 	r = o.recorded("node.push")
-	assert.JSONEq(t, `{"author":"mallory"}`, string(r.Before.JSON))
+	assert.JSONEq(t, `{"override":{"author":"mallory"},`+asked, string(r.Before.JSON))
 	assert.Equal(t, audit.Unknown, r.Outcome)
 }
 
@@ -323,7 +326,8 @@ func (o *office) reading(e event.Event, f func()) {
 	begun, release := make(chan struct{}), make(chan struct{})
 	left := int64(len(reads))
 	o.faulty.Set(stores.Hooks{Watch: func(prefix string) error {
-		if strings.HasPrefix(prefix, record.SaleDir(e.ID)) && atomic.AddInt64(&left, -1) >= 0 {
+		ofDesk := prefix == record.PoolKey(e.ID) || prefix == record.SlotsDir(e.ID) // which may not have come to it yet
+		if strings.HasPrefix(prefix, record.SaleDir(e.ID)) && !ofDesk && atomic.AddInt64(&left, -1) >= 0 {
 			begun <- struct{}{}
 			<-release
 		}

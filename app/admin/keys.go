@@ -129,9 +129,10 @@ func (s *Service) ListKeys(ctx context.Context, in *KeysQuery) (*Answer[KeyList]
 // with sales it may be larger than this process can hold, so those are read for operators only.
 // Errors: problems, those of [backend.List].
 func (s *Service) search(ctx context.Context, prefix string) ([]backend.Entry, error) {
-	sales := strings.HasPrefix(salesDir, prefix) || strings.HasPrefix(prefix, salesDir)
-	if sales && access.Check(ctx, access.Operator) != nil {
-		return nil, problem(forbidden, fmt.Sprintf("Keys below %s are searched for operators only: expected a prefix that has none of them, such as events/", salesDir))
+	if sales := strings.HasPrefix(salesDir, prefix) || strings.HasPrefix(prefix, salesDir); sales {
+		if s.allow(ctx, access.Operator) != nil {
+			return nil, problem(forbidden, fmt.Sprintf("Keys below %s are searched for operators only: expected a prefix that has none of them, such as events/", salesDir))
+		}
 	}
 	who, _ := access.FromContext(ctx)
 	if !s.searches.begin(who.Name) {

@@ -48,25 +48,20 @@ type ReloadInput struct {
 // PushConfig puts a config in force at one node, for a while. It counts there whatever is
 // published, so it takes who may publish.
 func (s *Service) PushConfig(ctx context.Context, in *PushInput) (*Answer[Pushed], error) {
-	type pushed struct { // as the audit log has it
-		Pushed
-		Value   string `json:"value"`
-		Comment string `json:"comment"`
-	}
 	who, _ := access.FromContext(ctx)
-	done, err := tell(ctx, s, deed{access.Admin, "node.push", in.ID}, in, s.override, func(ctx context.Context, p *control.Process) (pushed, error) {
+	pushed, err := tell(ctx, s, deed{access.Admin, "node.push", in.ID}, in, in.Body, func(ctx context.Context, p *control.Process) (Pushed, error) {
 		until, hash, err := p.Push(ctx, []byte(in.Body.Value), time.Duration(in.Body.Seconds)*time.Second, who.Name, in.Body.Comment)
-		return pushed{Pushed{until.UTC(), hash}, in.Body.Value, in.Body.Comment}, err
+		return Pushed{until.UTC(), hash}, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return answer(done.Pushed), nil
+	return answer(pushed), nil
 }
 
 // ClearConfig ends what PushConfig began.
 func (s *Service) ClearConfig(ctx context.Context, in *NodePath) (*Answer[Cleared], error) {
-	cleared, err := tell(ctx, s, deed{access.Admin, "node.clear", in.ID}, in, s.override, func(ctx context.Context, p *control.Process) (Cleared, error) {
+	cleared, err := tell(ctx, s, deed{access.Admin, "node.clear", in.ID}, in, nil, func(ctx context.Context, p *control.Process) (Cleared, error) {
 		had, err := p.Clear(ctx)
 		return Cleared{had}, err
 	})
@@ -78,7 +73,7 @@ func (s *Service) ClearConfig(ctx context.Context, in *NodePath) (*Answer[Cleare
 
 // override is what was pushed to a node, as the node shows it, or as it tells others if it
 // does not answer; nil if nothing was.
-func (s *Service) override(ctx context.Context, n registry.Node) any {
+func (s *Service) override(ctx context.Context, n registry.Node) json.RawMessage {
 	var status struct {
 		Config struct {
 			Override json.RawMessage `json:"override"`
@@ -88,21 +83,16 @@ func (s *Service) override(ctx context.Context, n registry.Node) any {
 	if err == nil {
 		err = json.Unmarshal(page, &status)
 	}
-	pushed := status.Config.Override
 	if err != nil {
-		pushed = n.Configs[node.OverrideKey]
+		return n.Configs[node.OverrideKey]
 	}
-	if pushed == nil {
-		return nil
-	}
-	return []byte(pushed)
+	return status.Config.Override
 }
 
 // ReloadNode has a node load something again, and tells when that is done.
 func (s *Service) ReloadNode(ctx context.Context, in *ReloadInput) (*struct{}, error) {
-	unseen := func(context.Context, registry.Node) any { return nil } // what it has loaded is the node's own
-	_, err := tell(ctx, s, deed{access.Operator, "node.reload", in.ID}, in, unseen, func(ctx context.Context, p *control.Process) (any, error) {
-		return in.Body, p.Reload(ctx, in.Body.Source)
+	_, err := tell(ctx, s, deed{access.Operator, "node.reload", in.ID}, in, in.Body, func(ctx context.Context, p *control.Process) (any, error) {
+		return nil, p.Reload(ctx, in.Body.Source)
 	})
 	return nil, err
 }
@@ -110,9 +100,15 @@ func (s *Service) ReloadNode(ctx context.Context, in *ReloadInput) (*struct{}, e
 // tellPatience is how long a node may take to do what it is told.
 const tellPatience = 10 * time.Second
 
-// tell tells one process something, as in says. before is what the audit log has of how
-// the node was.
-func tell[T any](ctx context.Context, s *Service, d deed, in any, before func(context.Context, registry.Node) any, f func(context.Context, *control.Process) (T, error)) (told T, err error) {
+// toldNode is what the audit log has before a node is told something: what was pushed to
+// it, and what it is asked to do, for whether it does may not become known.
+type toldNode struct {
+	Override json.RawMessage `json:"override,omitempty"`
+	Asked    any             `json:"asked,omitempty"`
+}
+
+// tell tells one process something, as in says.
+func tell[T any](ctx context.Context, s *Service, d deed, in, asked any, f func(context.Context, *control.Process) (T, error)) (told T, err error) {
 	if err := s.may(ctx, d.role, in); err != nil {
 		return told, err
 	}
@@ -123,7 +119,7 @@ func tell[T any](ctx context.Context, s *Service, d deed, in any, before func(co
 	if n.RPC == "" || n.Incarnation == "" {
 		return told, problem(unreachable, "The node tells no address at which other nodes reach it")
 	}
-	return do(ctx, s, d, before(ctx, n), "", func(ctx context.Context) (told T, err error) {
+	return do(ctx, s, d, toldNode{s.override(ctx, n), asked}, "", func(ctx context.Context) (told T, err error) {
 		ctx, cancel := context.WithTimeout(ctx, tellPatience)
 		defer cancel()
 		p, err := control.Dial(s.cfg.Dial, n.RPC, n.Incarnation)

@@ -72,22 +72,35 @@ type written struct {
 
 // A plan is what is to go: all records up to the last of their sort, refusals no later than
 // others; and of those that are dated in the future, by a clock that was wrong, all that
-// were written before that one was.
+// were written before all that stay.
 type plan struct {
 	Pruned
-	refusal, other written   // the last ones
+	refusal, other cut
 	now            ulid.ULID // after it is the future
 }
 
-func (p *plan) takes(r written) bool {
-	last := p.other
+// A cut is where records of a sort part.
+type cut struct {
+	last written          // that goes
+	kept backend.Revision // the lowest of those that stay and are rightly dated, 0 if none does
+}
+
+func (p *plan) cut(r written) *cut {
 	if r.refusal {
-		last = p.refusal
+		return &p.refusal
 	}
-	if p.isFuture(r) {
-		return r.revision < last.revision
+	return &p.other
+}
+
+func (p *plan) takes(r written) bool {
+	c := p.cut(r)
+	switch {
+	case !p.isFuture(r):
+		return r.id.Compare(c.last.id) <= 0
+	case c.kept == 0:
+		return r.revision < c.last.revision
 	}
-	return r.id.Compare(last.id) <= 0
+	return c.last.revision > 0 && r.revision < c.kept
 }
 
 func (p *plan) isFuture(r written) bool { return r.id.Compare(p.now) >= 0 }
@@ -95,10 +108,17 @@ func (p *plan) isFuture(r written) bool { return r.id.Compare(p.now) >= 0 }
 // end has a record go, with all that are older.
 func (p *plan) end(r written) {
 	if !r.refusal && !p.takes(r) {
-		p.other = r
+		p.other.last = r
 	}
-	if p.refusal.id.Compare(r.id) < 0 {
-		p.refusal = r
+	if p.refusal.last.id.Compare(r.id) < 0 {
+		p.refusal.last = r
+	}
+}
+
+// keep has a record stay.
+func (p *plan) keep(r written) {
+	if c := p.cut(r); c.kept == 0 || r.revision < c.kept {
+		c.kept = r.revision
 	}
 }
 
@@ -132,6 +152,7 @@ func (l *Log) plan(ctx context.Context, buckets []bucket, keep Retention) (*plan
 				future = append(future, r)
 			case room[r.refusal] > 0 && r.id.Compare(oldest) >= 0 && !p.takes(r):
 				room[r.refusal]--
+				p.keep(r)
 			default:
 				p.end(r)
 				p.count(r)
@@ -164,11 +185,11 @@ func (l *Log) records(ctx context.Context, b bucket) ([]written, error) {
 // delete deletes what is to go.
 func (l *Log) delete(ctx context.Context, buckets []bucket, p *plan) error {
 	for _, b := range buckets {
-		if b.first.Compare(p.refusal.id) > 0 && b.name < bucketOf(p.now) {
+		if b.first.Compare(p.refusal.last.id) > 0 && b.name < bucketOf(p.now) {
 			continue
 		}
 		left, err := l.empty(ctx, b, p)
-		if err == nil && left == 0 && (b.name < bucketOf(p.refusal.id) || b.name > bucketOf(p.now)) {
+		if err == nil && left == 0 && (b.name < bucketOf(p.refusal.last.id) || b.name > bucketOf(p.now)) {
 			err = l.unlist(ctx, b)
 		}
 		if err != nil {

@@ -228,6 +228,27 @@ func TestPruneWhatIsDatedInTheFuture(t *testing.T) {
 	})
 }
 
+// A record of a clock that has stopped goes at once, however new it is: with none of those
+// that were written before it.
+func TestPruneWhatIsDatedInThePast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := audit.New(stores.NewMemory().Open(t), audit.Options{})
+		fill(t, l, 3)
+		for target, at := range map[string]time.Time{"ahead": time.Now().Add(5 * time.Minute), "later": time.Now().Add(6 * time.Minute)} {
+			_, err := l.NoteOnce(t.Context(), by("a", target), at)
+			require.NoError(t, err)
+		}
+		_, err := l.NoteOnce(t.Context(), by("a", "1970"), time.Unix(5, 0))
+		require.NoError(t, err)
+		pruned, err := l.Prune(t.Context(), prune(), audit.Retention{Keep: 1000 * time.Hour, Max: 100})
+		require.NoError(t, err)
+		assert.Equal(t, 1, pruned.Records)
+		left := targets(all(t, l, audit.Query{}))
+		assert.NotContains(t, left, "1970")
+		assert.Subset(t, left, []string{"ahead", "later", "0", "1", "2"})
+	})
+}
+
 func TestPruneOnServers(t *testing.T) {
 	stores.EachServer(t, func(t *testing.T, space stores.Space) {
 		l := audit.New(space.Open(t), audit.Options{})

@@ -183,13 +183,31 @@ func TestWhereAFormWasThereIsAWayBack(t *testing.T) {
 // failing asks for a page, or sends a form, while the store does not answer.
 func (o *office) failing(at string, form url.Values, header map[string]string) *httptest.ResponseRecorder {
 	o.Helper()
+	return o.refusing(web.NewProblem(http.StatusServiceUnavailable, "unavailable", "The store does not answer"), at, form, header)
+}
+
+// refusing does so while there is a problem.
+func (o *office) refusing(problem *web.Problem, at string, form url.Values, header map[string]string) *httptest.ResponseRecorder {
+	o.Helper()
 	last := o.handler
 	defer func() { o.handler = last }()
 	o.handler = o.access.Authenticate(o.console.handle(func(p *page) error {
 		_, _ = p.form()
-		return web.NewProblem(http.StatusServiceUnavailable, "unavailable", "The store does not answer")
+		return problem
 	}))
 	return o.do(sent{path: at, form: form, as: access.Admin, header: header})
+}
+
+// That this process has no room for something says nothing of the store.
+func TestTooMuchAtOnceIsNotTheStore(t *testing.T) {
+	o := open(t)
+	busy := web.NewProblem(http.StatusServiceUnavailable, "busy", "Nothing was done: try again in a few seconds")
+	page := o.refusing(busy, "/events/x/verify", url.Values{}, nil).Body.String()
+	assert.NotContains(t, page, "The store does not answer")
+	assert.NotContains(t, page, "needs the store")
+	assert.Contains(t, page, "Too much at once")
+	assert.Contains(t, page, `<p class="quiet">Nothing was done: try again in a few seconds</p>`)
+	assert.Contains(t, o.failing("/events/x/verify", url.Values{}, nil).Body.String(), "needs the store")
 }
 
 // What could not be done can be sent again as it was typed, where that does nothing twice.

@@ -205,7 +205,10 @@ func (p *page) refuse(err error) {
 		http.StatusServiceUnavailable:  "The store does not answer",
 		http.StatusInternalServerError: "Something is broken",
 	}[problem.Status]
-	if title == "" {
+	switch {
+	case problem.Code == tooMuch:
+		title = "Too much at once"
+	case title == "":
 		title = http.StatusText(problem.Status)
 	}
 	if err := p.show(problem.Status, "error", title, p.deadEnd(problem)); err != nil {
@@ -213,6 +216,12 @@ func (p *page) refuse(err error) {
 		http.Error(p.w, "the page could not be shown", http.StatusInternalServerError)
 	}
 }
+
+// tooMuch is the code of what this process has no room for: the store has not been asked.
+const tooMuch = "busy"
+
+// Away reports whether it is that the store does not answer.
+func (d dead) Away() bool { return d.Status == http.StatusServiceUnavailable && d.Code != tooMuch }
 
 // self is where the page is that is shown. That of a form is where the form was: its own
 // address has none, so that it can't be loaded again.

@@ -116,6 +116,33 @@ func TestGroups(t *testing.T) {
 	}
 }
 
+// Where it is tightest is what counts, also of what this process uses: of a group that it
+// fills it may have little, and others the rest.
+func TestOthersUseTheGroupAbove(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		root := files("0::/a/b\n", unified, map[string]string{
+			"a/b/cpu.stat": v2(0), "a/b/cpu.max": "100000 100000\n", "a/cpu.stat": v2(0), "a/cpu.max": "3200000 100000\n",
+		})
+		name, levels := groups(root)
+		levels[0] = group2{root, "sys/fs/cgroup/a/b"} // however many processors there are here
+		m, err := newMeter(name, levels)
+		require.NoError(t, err)
+		m.self = func() (time.Duration, error) { return m.own + 600*time.Millisecond, nil }
+		root["sys/fs/cgroup/a/b/cpu.stat"].Data = []byte(v2(600_000))
+		root["sys/fs/cgroup/a/cpu.stat"].Data = []byte(v2(30_400_000))
+		time.Sleep(time.Second)
+		all, own, err := m.Percent()
+		require.NoError(t, err)
+		assert.InDelta(t, 95, all, 1e-9)
+		assert.InDelta(t, 60.0/32, own, 1e-9)
+		time.Sleep(time.Second)
+		all, own, err = m.Percent()
+		require.NoError(t, err)
+		assert.Zero(t, all)
+		assert.Greater(t, own, 0.0)
+	})
+}
+
 func TestNoGroups(t *testing.T) {
 	for what, root := range map[string]fstest.MapFS{
 		"no proc":       {},

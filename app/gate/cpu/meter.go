@@ -15,7 +15,7 @@ import (
 type Meter struct {
 	name   string
 	levels []level
-	self   self
+	self   func() (time.Duration, error) // the processor time that this process has used
 
 	mu   sync.Mutex
 	at   time.Time
@@ -47,7 +47,7 @@ func newMeter(name string, levels []level) (*Meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	m := &Meter{name: name, levels: levels, self: self{me}, used: make([]time.Duration, len(levels))}
+	m := &Meter{name: name, levels: levels, self: self{me}.used, used: make([]time.Duration, len(levels))}
 	if _, _, err := m.Percent(); err != nil {
 		return nil, err
 	}
@@ -64,7 +64,7 @@ func (m *Meter) Percent() (all, own float64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	mine, err := m.self.used()
+	mine, err := m.self()
 	if err != nil {
 		return 0, 0, fmt.Errorf("processor time of this process: %w", err)
 	}
@@ -78,8 +78,10 @@ func (m *Meter) Percent() (all, own float64, err error) {
 			return 0, 0, fmt.Errorf("quota of %s: %w", m.name, err)
 		}
 		if most := float64(now.Sub(m.at)) * cores; most > 0 {
-			all = max(all, 100*float64(used-m.used[i])/most)
-			own = max(own, 100*float64(mine-m.own)/most)
+			// Where it is tightest is what counts, and what this process uses there.
+			if percent := 100 * float64(used-m.used[i]) / most; percent >= all {
+				all, own = percent, 100*float64(mine-m.own)/most
+			}
 		}
 		m.used[i] = used
 	}

@@ -34,12 +34,15 @@ const (
 // A clock is this process's, as it compares with those that jobs were done by before. One
 // that is late does nothing too early. One that is early by much can't be told from one
 // that is right after nobody has done the jobs for long. So it is in doubt for a while.
+// What is found rests on what is noted: once somebody else has noted, it is judged anew.
 type clock struct {
-	asking   chan struct{} // holds a token while the store is asked; it guards the rest
-	believed time.Time     // when it was last; zero: not yet
-	doubted  time.Time     // since when it is, zero: it is not
-	until    time.Time     // it is
-	why      error         // it is
+	asking   chan struct{}    // holds a token while the store is asked; it guards the rest
+	seen     backend.Revision // of what was noted when it was judged last
+	noted    reading          // by this process last; a write that is lost on its way may have noted it, or not
+	believed time.Time        // when it was last; zero: not yet
+	doubted  time.Time        // since when it is, zero: it is not
+	until    time.Time        // it is
+	why      error            // it is
 }
 
 func newClock() *clock { return &clock{asking: make(chan struct{}, 1)} }
@@ -68,6 +71,10 @@ func (c *clock) doubt(ctx context.Context, s backend.Store, by string) (doubt, e
 		// What can't be read says nothing, as if there was none.
 		_ = json.Unmarshal(e.Value, &last)
 	}
+	if e.Revision != c.seen && last != c.noted {
+		c.believed, c.doubted = time.Time{}, time.Time{}
+	}
+	c.seen = e.Revision
 	now := time.Now()
 	if doubt := c.judge(now, last); doubt != nil {
 		return doubt, nil
@@ -76,7 +83,8 @@ func (c *clock) doubt(ctx context.Context, s backend.Store, by string) (doubt, e
 	if age := now.Sub(last.Time); 0 <= age && age < noting {
 		return nil, nil
 	}
-	_, err = backend.PutJSON(ctx, s, clockKey, reading{now.UTC().Truncate(time.Millisecond), by}, backend.If(clockKey, e.Revision))
+	c.noted = reading{now.UTC().Truncate(time.Millisecond), by}
+	_, err = backend.PutJSON(ctx, s, clockKey, c.noted, backend.If(clockKey, e.Revision))
 	return nil, err
 }
 

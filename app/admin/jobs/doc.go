@@ -32,7 +32,8 @@
 // Jobs only ever do what is certain to be wanted: a sale is closed when its window is
 // over, its payment deadline has passed and no order is pending any more, and it is
 // deleted only from the store, only if there is a directory for archives, and after the archive was read back and
-// found to keep every rule. A clock that may be far ahead does neither: see clock.
+// found to keep every rule. By a clock that may be far ahead neither is done, nor is any
+// window noted, session or record deleted: see clock.
 //
 // # What fails
 //

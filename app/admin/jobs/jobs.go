@@ -176,8 +176,8 @@ type job struct {
 	run     func(ctx context.Context) (result, error)
 	longest time.Duration
 
-	// final: what it does because the clock says that it is time can't be undone. So it
-	// is not done by a clock that is in doubt.
+	// final: what it does because the clock says that it is time can't be undone, be it
+	// only a note or a logout. So it is not done by a clock that is in doubt.
 	final bool
 
 	// woken has it run now, which follow sees to; nil for jobs that only go by time.
@@ -217,7 +217,7 @@ const rarely = 4 * time.Hour
 func (d *duty) jobs() []job {
 	jobs := []job{
 		{name: "publish", every: often, longest: patient, run: d.each("publish", (*sales).publish)},
-		{name: "windows", every: often, longest: patient, run: d.each("windows", (*sales).windows)},
+		{name: "windows", every: often, longest: patient, run: d.each("windows", (*sales).windows), final: true},
 		{name: "close", every: often, longest: patient, run: d.each("close", (*sales).close), final: true},
 		{name: "audit", every: time.Hour, longest: rarely, run: d.prune, final: true},
 		d.history(),
@@ -226,7 +226,7 @@ func (d *duty) jobs() []job {
 		jobs = append(jobs, job{name: "archive", every: time.Minute, longest: patient, run: d.each("archive", (*sales).archive), final: true})
 	}
 	if d.Sessions != nil {
-		jobs = append(jobs, job{name: "sessions", every: 10 * time.Minute, longest: patient, run: d.sessions})
+		jobs = append(jobs, job{name: "sessions", every: 10 * time.Minute, longest: patient, run: d.sessions, final: true})
 	}
 	return jobs
 }

@@ -39,4 +39,6 @@
 //
 // A sale that can't be dealt with, or takes too long, keeps no other from being dealt with.
 // It is tried again: after a minute, and then less and less often, down to every four hours.
+// What is no sale's fault ends the round, and puts none off: the term is over, the store does
+// not answer, or the directory of archives is still held up by a sale.
 package jobs

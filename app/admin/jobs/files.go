@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -16,9 +17,13 @@ type files struct {
 
 func newFiles() *files { return &files{make(chan struct{}, 1)} }
 
-var errHeldUp = errors.New("the directory of archives does not answer: what was begun there before is still held up")
+var (
+	errNoAnswer = errors.New("the directory of archives does not answer")
+	errHeldUp   = fmt.Errorf("%w: what was begun there before is still held up", errNoAnswer)
+)
 
-// do does something. It returns when that is done, or soon after ctx has ended.
+// do does something. It returns when that is done, or soon after ctx has ended: with
+// errNoAnswer if that is held up. Errors: errHeldUp if it was not begun.
 func (f *files) do(ctx context.Context, work func(context.Context) error) error {
 	select {
 	case f.busy <- struct{}{}:
@@ -41,6 +46,6 @@ func (f *files) do(ctx context.Context, work func(context.Context) error) error 
 	case err := <-done:
 		return err
 	case <-timer.C:
-		return errors.Join(errHeldUp, context.Cause(ctx))
+		return errors.Join(errNoAnswer, context.Cause(ctx))
 	}
 }

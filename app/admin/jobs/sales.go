@@ -74,6 +74,7 @@ func (d *duty) each(name string, take step) func(context.Context) (result, error
 			var wait *waiting
 			switch {
 			case errors.Is(err, errHopeless):
+				came.problems = errors.Join(problems...)
 				return came, err
 			case errors.As(err, &wait):
 				waits = append(waits, fmt.Errorf("event %s waits: %w", e.ID, err))
@@ -99,18 +100,19 @@ func (d *duty) each(name string, take step) func(context.Context) (result, error
 var errHopeless = errors.New("no event can be dealt with")
 
 // isHopeless reports whether an error is not its event's fault, so that the others need
-// not be tried: the term is over, or the store does not answer what is asked of it next,
-// either.
-func (s *sales) isHopeless(ctx context.Context, e event.Event, err error) bool {
-	var conflict *backend.ConflictError
+// not be tried: the term is over, the store does not answer what is asked of it next,
+// either, or the directory of archives is held up by another event.
+func (s *sales) isHopeless(ctx context.Context, err error) bool {
 	switch {
-	case ctx.Err() != nil || errors.As(err, &conflict) && conflict.Key == s.guard.Key:
+	case ctx.Err() != nil || errors.Is(err, errHeldUp):
 		return true
-	case !isTrouble(err):
+	case !isTrouble(err) && !errors.Is(err, backend.ErrConflict):
 		return false
 	}
-	_, err = s.store.Get(ctx, record.EventKey(e.ID))
-	return isTrouble(err)
+	// Not all errors say that the term is over: a step that has begun and is refused says
+	// only that it was not finished.
+	held, err := s.store.Get(ctx, s.guard.Key)
+	return err != nil || held.Revision != s.guard.Revision
 }
 
 func isTrouble(err error) bool {
@@ -136,7 +138,7 @@ func (s *sales) once(ctx context.Context, e event.Event, came *result, take step
 	if errors.Is(context.Cause(working), errLong) {
 		err = fmt.Errorf("%w: %w", errLong, err)
 	}
-	if s.isHopeless(ctx, e, err) {
+	if s.isHopeless(ctx, err) {
 		return false, fmt.Errorf("%w: %w", errHopeless, err)
 	}
 	s.postpone(e, was, err)

@@ -280,3 +280,87 @@ func TestADirectoryThatDoesNotAnswer(t *testing.T) {
 	run(t, config(space.Open(t), "admin-2"))
 	stores.Wait(t, "the other one leads", func() bool { return statusOf(t, s, "close").By == "admin-2" })
 }
+
+// Sales that wait for a directory that does not answer have failed at nothing: they are put
+// away as soon as it does.
+func TestSalesWaitForADirectoryThatDoesNotAnswer(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		space := stores.NewMemory()
+		s := space.Open(t)
+		var closed []event.Event
+		for range 3 {
+			e := publish(t, s, time.Now().Add(-100*time.Hour))
+			e, err := event.Close(t.Context(), s, e.ID)
+			require.NoError(t, err)
+			closed = append(closed, e)
+			time.Sleep(time.Second)
+		}
+		space.Put(t, "events/none", "{}")
+		answers := make(chan struct{})
+		logbook := &stores.Logbook{}
+		cfg := config(gate{Store: space.Open(t), before: func(key string, _ []backend.Condition) error {
+			if key == record.EventKey(closed[0].ID) {
+				<-answers // whoever waits for it
+			}
+			return nil
+		}}, "")
+		cfg.ArchiveDir, cfg.Logger = dir, logbook.Logger()
+		run(t, cfg)
+
+		time.Sleep(12 * time.Hour)
+		status := statusOf(t, s, "archive")
+		assert.Contains(t, status.Error, "what was begun there before is still held up")
+		assert.Contains(t, status.Error, "events/none", "what else is wrong is told, too")
+		assert.NotZero(t, status.Failures)
+		assert.LessOrEqual(t, status.Next.Sub(status.Ended), 8*time.Minute)
+		assert.Equal(t, 1, logbook.Count("an event could not be dealt with"))
+		assert.Equal(t, 1, logbook.Count("event="+closed[0].ID.String()))
+		assert.LessOrEqual(t, logbook.Count(`will be tried again" job=archive`), 2)
+		close(answers)
+		time.Sleep(10 * time.Minute)
+		for _, e := range closed {
+			assert.Equal(t, record.StatusArchived, get(t, s, e.ID).Status)
+		}
+		assert.NotContains(t, statusOf(t, s, "archive").Error, "does not answer")
+	})
+}
+
+// A leader whose term is over leaves all events alone, though it has not heard yet, and
+// finds out in the middle of a step.
+func TestATermThatIsOverIsNoEventsFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		space := stores.NewMemory()
+		s := space.Open(t)
+		var begun []event.Event
+		for range 2 {
+			e := create(t, s, time.Now().Add(time.Hour))
+			_, err := event.Publish(t.Context(), crash(s, 2), e.ID)
+			require.Error(t, err)
+			begun = append(begun, e)
+			time.Sleep(time.Second)
+		}
+		faulty := &stores.Faulty{Store: space.Open(t)}
+		faulty.Set(stores.Hooks{Yield: func() { time.Sleep(time.Second) }}) // news come late
+		logbook := &stores.Logbook{}
+		var ended atomic.Bool
+		cfg := config(gate{Store: faulty, before: func(key string, conds []backend.Condition) error {
+			if strings.HasPrefix(key, record.SaleDir(begun[0].ID)) && ended.CompareAndSwap(false, true) {
+				for _, c := range conds {
+					if strings.HasPrefix(c.Key, "elections/") {
+						space.Delete(t, c.Key)
+					}
+				}
+			}
+			return nil
+		}}, "")
+		cfg.Logger = logbook.Logger()
+		run(t, cfg)
+		time.Sleep(10 * time.Minute)
+		for _, e := range begun {
+			assert.Equal(t, record.StatusOnline, get(t, s, e.ID).Status, "in the next term")
+		}
+		assert.Equal(t, 1, logbook.Count("the jobs' term was lost"))
+		assert.Zero(t, logbook.Count("an event could not be dealt with"))
+	})
+}

@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/slot"
 	"github.com/seed27495941/seckill/app/sale/verify"
 	"github.com/seed27495941/seckill/backend/memory"
+	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 
@@ -31,6 +33,8 @@ type cluster struct {
 	*testing.T
 	server *memory.Server
 	store  *memory.Store
+	hooks  stores.Hooks // of the stores that keepers have
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	nodes map[string]*node
@@ -48,7 +52,7 @@ type node struct {
 
 func newCluster(t *testing.T) *cluster {
 	s := memory.NewServer()
-	return &cluster{T: t, server: s, store: s.Open(), nodes: map[string]*node{}}
+	return &cluster{T: t, server: s, store: s.Open(), log: silent, nodes: map[string]*node{}}
 }
 
 // join starts a process.
@@ -62,7 +66,9 @@ func (c *cluster) join(number int) *node {
 	require.NoError(c, err)
 	n.listed = r
 	d := registry.NewDirectory(n.store, "", silent)
-	n.keeper = keeper.New(keeper.Config{Store: n.store, Directory: d, Incarnation: n.id, Logger: silent})
+	store := &stores.Faulty{Store: n.store}
+	store.Set(c.hooks)
+	n.keeper = keeper.New(keeper.Config{Store: store, Directory: d, Incarnation: n.id, Logger: c.log})
 	var ctx context.Context
 	ctx, n.stop = context.WithCancel(context.Background())
 	var running sync.WaitGroup
@@ -216,6 +222,39 @@ func TestSlotsGoWhereTheyBelong(t *testing.T) {
 		assert.False(t, ok, "it is over")
 		c.leave(a)
 	})
+}
+
+// That two take a slot at the same moment, as in a hand-over, is nobody's failure.
+func TestTwoTakeASlotAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster(t)
+		e := c.publish(1000, 1)
+		key := record.SlotKey(e.ID, 0)
+		var met sync.Once
+		c.hooks = stores.Hooks{Put: func(at string) (err error) {
+			if at == key {
+				met.Do(func() { err = c.rewrite(key) })
+			}
+			return err
+		}}
+		var log bytes.Buffer
+		c.log = slog.New(slog.NewTextHandler(&log, nil))
+		a := c.join(1)
+		time.Sleep(10 * time.Second)
+		c.spread(e, a)
+		c.leave(a)
+		assert.Contains(t, log.String(), `level=INFO msg="another one has the slot"`)
+		assert.NotContains(t, log.String(), "level=ERROR")
+	})
+}
+
+// rewrite writes a key as it is, at another revision.
+func (c *cluster) rewrite(key string) error {
+	e, err := c.store.Get(context.Background(), key)
+	if err == nil {
+		_, err = c.store.Put(context.Background(), key, e.Value)
+	}
+	return err
 }
 
 // Who is about to stop, or is drained, hands its slots over while it runs on.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/sale/slot"
+	"github.com/seed27495941/seckill/backend"
 )
 
 func (s *sale) setTerms(e record.Event) {
@@ -141,7 +142,7 @@ func (s *sale) take(k int) {
 	}
 	switch {
 	case err == nil || s.ctx.Err() != nil:
-	case errors.Is(err, slot.ErrDeposed) || errors.Is(err, slot.ErrClosed):
+	case errors.Is(err, slot.ErrDeposed), errors.Is(err, slot.ErrClosed), o == nil && errors.Is(err, backend.ErrConflict):
 		cfg.Logger.Info("another one has the slot", "sale", s.id, "slot", k, "error", err)
 	default:
 		cfg.Logger.Error("the slot was lost", "sale", s.id, "slot", k, "error", err)

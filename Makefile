@@ -21,8 +21,8 @@ ACTIONLINT    := $(GO) tool -modfile=tools/actionlint/go.mod actionlint
 # Most of a driver's cases wait for leases: many at once, whatever the number of cores.
 GOTEST := env CGO_ENABLED=1 $(GO) test -race -parallel 16
 
-# Packages whose tests start servers go one at a time, for each keeps a machine busy. The others
-# mostly wait for leases, and need not wait for each other.
+# Packages whose tests start servers go one at a time, for each keeps a machine busy. The others,
+# and the recipes', mostly wait for leases, and need not wait for each other.
 WITH_SERVERS    = $(GO) list -test -f '{{with .ForTest}}{{.}} {{$$.Deps}}{{end}}' $(PKG) | awk '/conformance\/servers[] ]/ {print $$1}' | sort -u
 WITHOUT_SERVERS = { $(GO) list $(PKG); $(WITH_SERVERS); } | sort | uniq -u
 
@@ -66,7 +66,8 @@ test-short: ## Test without servers: under two minutes
 test: servers ## Test everything on single nodes: what CI runs
 	$(GO) vet ./...
 	$(WITHOUT_SERVERS) | xargs -r $(GOTEST) -count=1 -p 4 -timeout 15m
-	$(WITH_SERVERS) | xargs -r $(GOTEST) -count=1 -p 1 -timeout 15m
+	$(WITH_SERVERS) | grep /recipe/ | xargs -r $(GOTEST) -count=1 -p 3 -timeout 15m
+	$(WITH_SERVERS) | grep -v /recipe/ | xargs -r $(GOTEST) -count=1 -p 1 -timeout 15m
 
 .PHONY: test-full
 test-full: servers ## Test everything, with three-node clusters and long runs

@@ -104,6 +104,11 @@ func open(t *testing.T, space stores.Space) *office {
 		require.NoError(t, err)
 		o.tokens[role] = text
 	}
+	for role := range o.tokens {
+		stores.Wait(t, "the "+string(role)+" is known", func() bool {
+			return o.do(request{method: http.MethodGet, path: "/v1/goods", as: role}).status == http.StatusOK
+		})
+	}
 	return o
 }
 

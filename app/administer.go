@@ -56,6 +56,7 @@ func (b *builder) administer(ctx context.Context) error {
 	}
 	b.background = append(b.background, who.Run, service.Run, runner.Run)
 	b.draining = append(b.draining, service.Drain)
+	b.access = who
 	return b.answerOperators(ctx, service, who)
 }
 

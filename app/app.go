@@ -11,6 +11,7 @@ import (
 
 	"github.com/oklog/ulid/v2"
 
+	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/control"
 	"github.com/seed27495941/seckill/app/gate"
 	"github.com/seed27495941/seckill/app/gate/blacklist"
@@ -123,6 +124,7 @@ type builder struct {
 	sources    control.Sources // that can be loaded again
 	measured   *metrics.Store
 	diagnoser  backend.Diagnoser // nil: the store's driver has none
+	access     *access.Access    // nil: operators do not come here
 	gate       *gate.Gate        // nil: buyers do not come here, as the following
 	ready      func() error      // why they should not, in words for them
 	blacklist  *blacklist.List   // nil too: there is no file
@@ -179,8 +181,16 @@ func (b *builder) tellReady(ctx context.Context) error {
 // awaitReady waits until the process can serve as well as any other one: at a place that
 // an operator has drained, not at all.
 func (b *builder) awaitReady(ctx context.Context) error {
-	if err := b.node.AwaitReady(ctx); err != nil || b.shared == nil {
+	if err := b.node.AwaitReady(ctx); err != nil {
 		return err
+	}
+	if b.access != nil {
+		if err := b.access.AwaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	if b.shared == nil {
+		return nil
 	}
 	select {
 	case <-b.shared:

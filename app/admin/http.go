@@ -31,10 +31,18 @@ type API struct {
 	s *Service
 }
 
+// ready says why operators should not come, nil if they may.
+func (s *Service) ready() error {
+	if err := s.cfg.Node.Ready(); err != nil {
+		return err
+	}
+	return s.cfg.Access.Ready()
+}
+
 // NewAPI makes it. To be of use its handler has to stand behind
 // [access.Access.Authenticate] and [access.CrossOrigin]: see [API.Handler].
 func NewAPI(s *Service) *API {
-	a := &API{web.New("Flash sale administration", s.cfg.Version, s.cfg.Node.Ready, nil), s}
+	a := &API{web.New("Flash sale administration", s.cfg.Version, s.ready, nil), s}
 	a.describe()
 	a.addCatalogue()
 	a.addEvents()

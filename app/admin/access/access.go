@@ -83,6 +83,31 @@ func (a *Access) Run(ctx context.Context) error {
 	return g.Wait()
 }
 
+// Ready says why operators should not come yet, nil once this admin has heard who they
+// are.
+func (a *Access) Ready() error {
+	for _, m := range a.copy.mirrors {
+		select {
+		case <-m.Synced():
+		default:
+			return errStale
+		}
+	}
+	return nil
+}
+
+// AwaitReady waits until this admin is Ready. Errors: context.Cause(ctx).
+func (a *Access) AwaitReady(ctx context.Context) error {
+	for _, m := range a.copy.mirrors {
+		select {
+		case <-m.Synced():
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
 // begin makes the first user if there is none.
 func (a *Access) begin(ctx context.Context) error {
 	users := a.copy.mirrors[usersDir]

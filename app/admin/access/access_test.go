@@ -129,6 +129,28 @@ func TestFirstStartWithAnUnknownOutcome(t *testing.T) {
 	})
 }
 
+// Nobody is asked to come before it is known who may.
+func TestReadyWhenItIsKnownWhoMay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := &stores.Faulty{Store: stores.NewMemory().Open(t)}
+		hear := make(chan struct{})
+		store.Set(stores.Hooks{Yield: func() { <-hear }})
+		a := start(t, store)
+		synctest.Wait()
+		require.ErrorContains(t, a.Ready(), "has not been heard")
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		require.ErrorIs(t, a.AwaitReady(ctx), context.DeadlineExceeded)
+		stranger := &browser{token: "seckill_01K9ZZZZZZZZZZZZZZZZZZZZZ1_" + strings.Repeat("A", 43)}
+		assert.Equal(t, http.StatusServiceUnavailable, stranger.get(a, "/view").code)
+
+		close(hear)
+		require.NoError(t, a.AwaitReady(t.Context()))
+		require.NoError(t, a.Ready())
+		assert.Equal(t, http.StatusUnauthorized, stranger.get(a, "/view").code)
+	})
+}
+
 // What is done on one admin is so on the other.
 func TestTwoAdminsAgree(t *testing.T) {
 	stores.Each(t, func(t *testing.T, s stores.Space) {

@@ -59,7 +59,7 @@ servers: ## Build the pinned etcd and Consul servers the tests start (cached out
 	$(GO) run ./conformance/servers/testservers build etcd etcdctl consul
 
 .PHONY: test-short
-test-short: ## Test without servers: under two minutes
+test-short: ## Test without servers
 	$(GOTEST) -short -p 8 -timeout 5m $(PKG)
 
 .PHONY: test

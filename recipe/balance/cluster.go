@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/internal/run"
 	"github.com/seed27495941/seckill/recipe/registry"
 )

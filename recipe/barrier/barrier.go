@@ -6,7 +6,7 @@ import (
 	"fmt"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // The values of a barrier's key. It is never deleted: a write that was lost on its

@@ -13,8 +13,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/internal/lenient"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
 	"github.com/seed27495941/seckill/recipe/internal/run"
 )
 

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A layer is one key that is followed, with the rollout beside it.

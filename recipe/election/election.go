@@ -11,8 +11,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/internal/lenient"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
 	"github.com/seed27495941/seckill/recipe/lock"
 )
 

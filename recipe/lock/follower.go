@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A follower is the goroutine that looks after all places of a Lock: it is

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A claim says who works on an item. It is of the item with that revision only:

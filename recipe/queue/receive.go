@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // Receive waits for an item and claims it. Each item it returns has to be ended by

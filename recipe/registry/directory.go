@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A Directory is a live list of the nodes, as they say about themselves. It

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // pace is the least time between two looks at the key, so that a quarrel

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A table is a live copy of a prefix with its values decoded, each once.

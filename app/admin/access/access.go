@@ -55,7 +55,7 @@ func New(c Config) (*Access, error) {
 	a := &Access{
 		store: c.Store, hasher: c.Hasher, log: c.Log, firstPassword: c.FirstPassword, audit: c.Audit,
 		accounts: NewAccounts(c.Store, c.Hasher),
-		copy:     newCopy(c.Store),
+		copy:     newCopy(c.Store, c.Log),
 		throttle: throttle,
 		records:  records,
 		used:     make(chan string, 64),
@@ -73,7 +73,7 @@ func (a *Access) Accounts() *Accounts { return a.accounts }
 func (a *Access) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
 	for dir := range a.copy.mirrors {
-		g.Go(func() error { return a.copy.follow(running, dir, a.log) })
+		g.Go(func() error { return a.copy.follow(running, dir) })
 	}
 	g.Go(func() error { return a.begin(running) })
 	g.Go(func() error {
@@ -148,7 +148,7 @@ func (a *Access) keepSeen(ctx context.Context) {
 		case key := <-a.used:
 			if err := a.renew(ctx, key); err != nil && !errors.Is(err, backend.ErrConflict) && ctx.Err() == nil {
 				a.log.Warn("a session could not be renewed", "error", err)
-				retry.Sleep(ctx, retry.Pause)
+				retry.Sleep(ctx, pause)
 			}
 		}
 	}

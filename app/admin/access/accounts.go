@@ -196,6 +196,9 @@ func (a *Accounts) witness(ctx context.Context, key string) (backend.Condition, 
 	return backend.Condition{}, ErrLastAdmin
 }
 
+// pause is how long to wait before what has failed is tried again.
+const pause = time.Second
+
 // The first user there is.
 const firstUser = "admin"
 
@@ -206,7 +209,7 @@ const firstUser = "admin"
 func (a *Accounts) first(ctx context.Context, failed func(error)) (oneTime string, err error) {
 	oneTime, u, err := a.newUser(ctx, Admin)
 	for errors.Is(err, password.ErrBusy) && ctx.Err() == nil {
-		retry.Sleep(ctx, retry.Pause)
+		retry.Sleep(ctx, pause)
 		oneTime, u, err = a.newUser(ctx, Admin)
 	}
 	if err != nil {
@@ -221,7 +224,7 @@ func (a *Accounts) first(ctx context.Context, failed func(error)) (oneTime strin
 			return "", err
 		case err != nil:
 			failed(err)
-			retry.Sleep(ctx, retry.Pause)
+			retry.Sleep(ctx, pause)
 		}
 	}
 }

@@ -24,24 +24,26 @@ const (
 
 // A copyOf the store has its users, tokens and sessions as this admin knows them.
 type copyOf struct {
-	mirrors map[string]*backend.Mirror // by directory
+	mirrors map[string]*backend.Mirror // by directory, as are
+	loops   map[string]*retry.Loop     // in which they run
 
 	mu   sync.Mutex
 	gone map[string]time.Time // keys that were deleted here, and when
 }
 
-func newCopy(s backend.Store) *copyOf {
-	c := &copyOf{mirrors: map[string]*backend.Mirror{}, gone: map[string]time.Time{}}
+func newCopy(s backend.Store, log *slog.Logger) *copyOf {
+	c := &copyOf{mirrors: map[string]*backend.Mirror{}, loops: map[string]*retry.Loop{}, gone: map[string]time.Time{}}
 	for _, dir := range []string{usersDir, tokensDir, sessionsDir} {
-		c.mirrors[dir] = backend.NewMirror(s, dir)
+		loop := retry.New(log, "follow "+dir)
+		c.loops[dir], c.mirrors[dir] = loop, backend.NewMirror(loop.Hearing(s), dir)
 	}
 	return c
 }
 
 // follow runs a mirror until ctx ends. A watch that fails is begun again; only a
 // closed store ends it early.
-func (c *copyOf) follow(ctx context.Context, dir string, log *slog.Logger) error {
-	return retry.Forever(ctx, log, "follow "+dir, c.mirrors[dir].Run)
+func (c *copyOf) follow(ctx context.Context, dir string) error {
+	return c.loops[dir].Keep(ctx, c.mirrors[dir].Run)
 }
 
 func (c *copyOf) of(key string) *backend.Mirror {

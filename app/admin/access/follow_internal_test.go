@@ -20,10 +20,10 @@ import (
 func TestWhatIsDeletedHereDoesNotComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &stores.Faulty{Store: stores.NewMemory().Open(t)}
-		c := newCopy(store)
+		c := newCopy(store, slog.New(slog.DiscardHandler))
 		ctx, stop := context.WithCancel(t.Context())
 		followed := make(chan error)
-		go func() { followed <- c.follow(ctx, sessionsDir, slog.New(slog.DiscardHandler)) }()
+		go func() { followed <- c.follow(ctx, sessionsDir) }()
 		const key = sessionsDir + "one"
 		<-c.of(key).Synced()
 		has := func() bool {

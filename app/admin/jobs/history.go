@@ -33,12 +33,14 @@ func (d *duty) history() job {
 
 // follow has each version recorded at once: the next one may be there soon.
 func (h *historian) follow(ctx context.Context, log *slog.Logger) {
+	loop := retry.New(log, "follow the config")
 	// A store that was closed ends it: the term is over then, too.
-	_ = retry.Forever(ctx, log, "follow the config", func(ctx context.Context) error {
+	_ = loop.Keep(ctx, func(ctx context.Context) error {
 		for e, err := range backend.WatchKey(ctx, h.store, settings.ConfigKey) {
 			if err != nil {
 				return err
 			}
+			loop.Worked()
 			h.mu.Lock()
 			h.seen = append(h.seen, e)
 			h.seen = h.seen[max(0, len(h.seen)-maxSeen):]

@@ -22,7 +22,6 @@ import (
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/backend"
-	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // longestWait bounds the wait for an opening or closing: a clock may be set
@@ -63,8 +62,8 @@ func New(s backend.Store, log *slog.Logger) *Catalogue {
 // begun again; only a closed store (backend.ErrClosed) ends Run early.
 func (c *Catalogue) Run(ctx context.Context) error {
 	g, running := errgroup.WithContext(ctx)
-	for _, m := range c.mirrors() {
-		g.Go(func() error { return retry.Forever(running, c.log, "follow the catalogue", m.Run) })
+	for _, follow := range []func(context.Context) error{c.events.follow, c.goods.follow, c.topics.follow} {
+		g.Go(func() error { return follow(running) })
 	}
 	g.Go(func() error {
 		c.keepTime(running)

@@ -1,11 +1,13 @@
 package catalogue
 
 import (
+	"context"
 	"log/slog"
 	"maps"
 	"sync/atomic"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 )
 
 // A Problem is a key that was left out, since its value is not what it should be.
@@ -18,6 +20,7 @@ type Problem struct {
 // A shelf has the records of one directory, read once each.
 type shelf[T any] struct {
 	mirror  *backend.Mirror
+	loop    *retry.Loop // in which it runs
 	read    func(backend.Entry) (T, error)
 	log     *slog.Logger
 	current atomic.Pointer[contents[T]]
@@ -31,14 +34,18 @@ type contents[T any] struct {
 
 // newShelf prepares a shelf. changed is called after each change.
 func newShelf[T any](s backend.Store, dir string, log *slog.Logger, read func(backend.Entry) (T, error), changed func()) *shelf[T] {
-	f := &shelf[T]{read: read, log: log}
+	f := &shelf[T]{read: read, log: log, loop: retry.New(log, "follow "+dir)}
 	f.current.Store(&contents[T]{})
-	f.mirror = backend.NewMirror(s, dir, func(u backend.Update) {
+	f.mirror = backend.NewMirror(f.loop.Hearing(s), dir, func(u backend.Update) {
 		f.take(u)
 		changed()
 	})
 	return f
 }
+
+// follow runs the mirror until ctx ends, and begins a watch that has failed again. Errors:
+// backend.ErrClosed.
+func (f *shelf[T]) follow(ctx context.Context) error { return f.loop.Keep(ctx, f.mirror.Run) }
 
 func (f *shelf[T]) take(u backend.Update) {
 	next := f.current.Load().clone()

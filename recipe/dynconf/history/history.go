@@ -11,8 +11,8 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/dynconf"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
 )
 
 // External is the author of versions that were not written by this package.

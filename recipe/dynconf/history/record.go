@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/dynconf"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
 )
 
 // Run records every version of the key that it sees and that has no record, and

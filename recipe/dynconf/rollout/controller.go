@@ -11,9 +11,9 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/seed27495941/seckill/backend"
+	"github.com/seed27495941/seckill/internal/retry"
 	"github.com/seed27495941/seckill/recipe/dynconf"
 	"github.com/seed27495941/seckill/recipe/dynconf/history"
-	"github.com/seed27495941/seckill/recipe/internal/retry"
 	"github.com/seed27495941/seckill/recipe/registry"
 )
 

@@ -1,13 +1,10 @@
 package admin_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"net/http"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,7 +12,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/oklog/ulid/v2"
-	"github.com/pmezard/go-difflib/difflib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/grpc/codes"
@@ -23,6 +19,7 @@ import (
 
 	"github.com/seed27495941/seckill/app/admin/access"
 	"github.com/seed27495941/seckill/app/sale/record"
+	"github.com/seed27495941/seckill/app/web/webtest"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/internal/stores"
 	"github.com/seed27495941/seckill/recipe/dynconf"
@@ -585,26 +582,8 @@ func (o *office) particular(s *shop, samples map[string]func() request, try func
 	try(samples["create-token"]().saying(`{"name":"n","role":"viewer","owner":"nobody"}`)).refused(http.StatusNotFound, "not_found")
 }
 
-var update = flag.Bool("update", false, "write docs/openapi-admin.json")
-
-const documentFile = "../../docs/openapi-admin.json"
-
 // The document that is checked in is the one that is served.
 func TestDocumentIsCheckedIn(t *testing.T) {
-	o := open(t, stores.NewMemory())
-	a := o.get("/openapi.json").is(http.StatusOK)
-	var indented bytes.Buffer
-	require.NoError(t, json.Indent(&indented, []byte(a.body), "", "  "))
-	indented.WriteByte('\n')
-	if *update {
-		require.NoError(t, os.WriteFile(documentFile, indented.Bytes(), 0o644)) //nolint:gosec // anybody may read it
-	}
-	checkedIn, err := os.ReadFile(documentFile)
-	require.NoError(t, err)
-	diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-		A: difflib.SplitLines(string(checkedIn)), FromFile: "checked in",
-		B: difflib.SplitLines(indented.String()), ToFile: "served", Context: 3,
-	})
-	require.NoError(t, err)
-	assert.Empty(t, diff, "make openapi writes it anew")
+	a := open(t, stores.NewMemory()).get("/openapi.json").is(http.StatusOK)
+	webtest.CheckedIn(t, "../../docs/openapi-admin.json", a.body)
 }

@@ -1,43 +1,24 @@
 package api_test
 
 import (
-	"bytes"
-	"encoding/json"
-	"flag"
 	"net/http"
 	"os"
 	"regexp"
 	"strings"
 	"testing"
 
-	"github.com/pmezard/go-difflib/difflib"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/seed27495941/seckill/app/web/webtest"
 )
-
-var update = flag.Bool("update", false, "write docs/openapi-api.json")
-
-const documentFile = "../../docs/openapi-api.json"
 
 // The document that is checked in is the one that is served.
 func TestDocumentIsCheckedIn(t *testing.T) {
 	inScript(t, func(t *testing.T, s *shop, _ *scripted) {
 		a := s.get("/openapi.json", "")
 		require.Equal(t, http.StatusOK, a.status)
-		var indented bytes.Buffer
-		require.NoError(t, json.Indent(&indented, []byte(a.body), "", "  "))
-		indented.WriteByte('\n')
-		if *update {
-			require.NoError(t, os.WriteFile(documentFile, indented.Bytes(), 0o644)) //nolint:gosec // anybody may read it
-		}
-		checkedIn, err := os.ReadFile(documentFile)
-		require.NoError(t, err)
-		diff, err := difflib.GetUnifiedDiffString(difflib.UnifiedDiff{
-			A: difflib.SplitLines(string(checkedIn)), FromFile: "checked in",
-			B: difflib.SplitLines(indented.String()), ToFile: "served", Context: 3,
-		})
-		require.NoError(t, err)
-		assert.Empty(t, diff, "make openapi writes it anew")
+		webtest.CheckedIn(t, "../../docs/openapi-api.json", a.body)
 	})
 }
 

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -33,6 +32,7 @@ import (
 	"github.com/seed27495941/seckill/app/sale/event"
 	"github.com/seed27495941/seckill/app/sale/record"
 	"github.com/seed27495941/seckill/app/settings"
+	"github.com/seed27495941/seckill/app/web/webtest"
 	"github.com/seed27495941/seckill/backend"
 	"github.com/seed27495941/seckill/backend/memory"
 	"github.com/seed27495941/seckill/internal/stores"
@@ -299,51 +299,11 @@ func (s *shop) pay(body string) answer {
 
 // operation finds what the document says of a request, nil if it has no such path.
 func (s *shop) operation(q *http.Request) *huma.Operation {
-	for path, item := range s.service.OpenAPI().Paths {
-		pattern, asked := strings.Split(path, "/"), strings.Split(q.URL.Path, "/")
-		if len(pattern) != len(asked) || !fits(pattern, asked) {
-			continue
-		}
-		switch q.Method {
-		case http.MethodGet:
-			return item.Get
-		case http.MethodPost:
-			return item.Post
-		}
-	}
-	return nil
-}
-
-func fits(pattern, asked []string) bool {
-	for i := range pattern {
-		if pattern[i] != asked[i] && !strings.HasPrefix(pattern[i], "{") {
-			return false
-		}
-	}
-	return true
+	return webtest.Operation(s.service.OpenAPI(), q)
 }
 
 // conforms holds an answer against the document.
 func (s *shop) conforms(q *http.Request, a answer) {
 	s.Helper()
-	op := s.operation(q)
-	if op == nil {
-		return
-	}
-	r := op.Responses[strconv.Itoa(a.status)]
-	if r == nil {
-		r = op.Responses["default"]
-	}
-	if !assert.NotNil(s, r, "%s %s: %d is not in the document", q.Method, q.URL.Path, a.status) || a.body == "" {
-		return
-	}
-	media := r.Content[a.header.Get("Content-Type")]
-	if !assert.NotNil(s, media, "%s %s: %d has %q, which is not in the document", q.Method, q.URL.Path, a.status, a.header.Get("Content-Type")) {
-		return
-	}
-	var v any
-	require.NoError(s, json.Unmarshal([]byte(a.body), &v))
-	found := &huma.ValidateResult{}
-	huma.Validate(s.service.OpenAPI().Components.Schemas, media.Schema, huma.NewPathBuffer([]byte{}, 0), huma.ModeReadFromServer, v, found)
-	assert.Empty(s, found.Errors, "%s %s: %s", q.Method, q.URL.Path, a.body)
+	webtest.Conforms(s.T, s.service.OpenAPI(), q, a.status, a.header.Get("Content-Type"), a.body)
 }

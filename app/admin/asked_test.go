@@ -5,9 +5,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -24,16 +24,22 @@ import (
 func TestNodesAreAskedAFewAtOnce(t *testing.T) {
 	o := open(t, stores.NewMemory())
 	var now, most atomic.Int64
+	two := make(chan struct{})
+	met := sync.OnceFunc(func() { close(two) })
 	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		n := now.Add(1)
 		defer now.Add(-1)
 		for seen := most.Load(); n > seen && !most.CompareAndSwap(seen, n); seen = most.Load() {
 		}
-		time.Sleep(10 * time.Millisecond) // so that those that are asked at once meet
+		if n > 1 {
+			met()
+		}
+		<-two // until then nobody is answered: those that are asked at once meet
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = w.Write([]byte(`{"gate":{"blacklist":{"ids":3}}}`))
 	}))
 	t.Cleanup(page.Close)
+	t.Cleanup(met)
 	stop := make(chan struct{})
 	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-stop }))
 	t.Cleanup(hangs.Close)
